@@ -1,0 +1,3 @@
+//! Runs the code generator of `proto/codegen`.
+
+fn main() {}

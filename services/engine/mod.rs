@@ -1,0 +1,3 @@
+//! Runs that outlive the process: claimed with an epoch, journaled step by step, resumed from the last journaled step.
+
+pub mod attempt;

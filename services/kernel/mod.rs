@@ -1,0 +1,13 @@
+//! The few types that everything else stands on. Imports nothing of ours.
+
+pub mod caller;
+pub mod clock;
+// config, page, telemetry: see below
+pub mod error;
+pub mod ids;
+pub mod reply;
+pub mod spec;
+
+pub use caller::{Caller, Environment, Scope};
+pub use clock::{Clock, Timestamp};
+pub use error::{Error, Reason, Result};

@@ -1,0 +1,3 @@
+//! The `runplane` command: arguments, configuration, telemetry, serve.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The generated contract: messages, clients and servers, JSON and the REST table. Nothing here is written by hand.

@@ -1,0 +1,1 @@
+//! The proof: one binary, which reads like the list of promises.

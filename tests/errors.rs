@@ -1,4 +1,5 @@
-//! One word for a failure: the table of `kernel/error.rs`, the enum of the contract and the page `docs/errors.md` say the same.
+//! One word for a failure: the table of `kernel/error.rs`, the enum of the contract and the page
+//! `docs/errors.md` say the same.
 
 use std::path::Path;
 

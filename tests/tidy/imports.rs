@@ -1,4 +1,5 @@
-//! Who may import whom: the walls between the parts of the product, which is one crate. A new edge needs an ADR.
+//! Who may import whom: the walls between the parts of the product, which is one crate. A new edge
+//! needs an ADR.
 
 use super::source::{Fault, Source, read, services};
 

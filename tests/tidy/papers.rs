@@ -47,9 +47,11 @@ fn documents_are_short_enough_to_be_read() {
         })
         .collect();
     let adrs = files("docs/adr", ".md");
-    faults.extend(adrs.iter().filter(|adr| adr.text.lines().count() > 60).map(|adr| {
-        format!("{}: {} lines, at most 60", adr.path, adr.text.lines().count())
-    }));
+    faults.extend(
+        adrs.iter()
+            .filter(|adr| adr.text.lines().count() > 60)
+            .map(|adr| format!("{}: {} lines, at most 60", adr.path, adr.text.lines().count())),
+    );
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
@@ -57,7 +59,8 @@ fn documents_are_short_enough_to_be_read() {
 fn decisions_are_numbered_without_a_gap_and_name_their_cost() {
     let adrs = files("docs/adr", ".md");
     assert!(!adrs.is_empty(), "no decision is recorded");
-    let faults: Vec<_> = adrs.iter().enumerate().flat_map(|(i, adr)| undecided(i + 1, adr)).collect();
+    let faults: Vec<_> =
+        adrs.iter().enumerate().flat_map(|(i, adr)| undecided(i + 1, adr)).collect();
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
     let whole = "# 0001: X\n\n## Context\n\n## Decision\n\n## Cost\n";
     assert_eq!(undecided(1, &Source::new("docs/adr/0001-x.md", whole)).len(), 0);

@@ -1,5 +1,5 @@
-//! The tree as the rules read it: files, with comments, texts and unit tests blanked out where a rule looks at code only.
-//! Knows no rule.
+//! The tree as the rules read it: files, with comments, texts and unit tests blanked out where a
+//! rule looks at code only. Knows no rule.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Rules about what we stand on: licences and bans of `deny.toml`, and that every dependency is used.
+//! Rules about what we stand on: licences and bans of `deny.toml`, and that every dependency is
+//! used.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -14,7 +15,9 @@ fn every_dependency_has_a_licence_that_we_accept() {
     let faults: Vec<_> = packages()
         .iter()
         .filter(|package| !accepted(package["license"].as_str().unwrap_or("none"), &allowed))
-        .map(|package| format!("{} {}: {}", package["name"], package["version"], package["license"]))
+        .map(|package| {
+            format!("{} {}: {}", package["name"], package["version"], package["license"])
+        })
         .collect();
     assert!(faults.is_empty(), "licences beside deny.toml:\n{}\n", faults.join("\n"));
 }
@@ -42,7 +45,8 @@ fn every_dependency_is_used() {
     let all = rust();
     let mut build = files("proto/codegen", ".rs");
     build.push(Source::new("build.rs", &read("build.rs").expect("build.rs")));
-    let tables = [("dependencies", &all), ("dev-dependencies", &all), ("build-dependencies", &build)];
+    let tables =
+        [("dependencies", &all), ("dev-dependencies", &all), ("build-dependencies", &build)];
     let mut faults = Vec::new();
     for (table, sources) in tables {
         let names = cargo[table].as_table().expect("a table").keys();
@@ -65,7 +69,9 @@ fn a_licence_is_read_as_it_is_written() {
 #[test]
 fn an_idle_dependency_is_seen() {
     let uses = |text: &str| used("tower-http", &[Source::new("services/x.rs", text)]);
-    assert!(uses("use tower_http::cors;") && uses("tower_http::trace()") && uses("use tower_http;"));
+    assert!(
+        uses("use tower_http::cors;") && uses("tower_http::trace()") && uses("use tower_http;")
+    );
     assert!(!uses("// tower_http::cors") && !uses("use my_tower_http::cors;"));
 }
 

@@ -2,4 +2,5 @@
 #![expect(clippy::expect_used, reason = "in a test, a failed expectation is a failed test")]
 
 mod errors;
+mod harness;
 mod tidy;

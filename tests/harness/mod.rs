@@ -1,0 +1,9 @@
+//! What the tests stand on: the app on a free port with a database of its own, its three doors, and
+//! what is compared.
+
+pub(crate) mod contract;
+pub(crate) mod doors;
+mod raw;
+pub(crate) mod redact;
+pub(crate) mod rest;
+pub(crate) mod web;

@@ -5,6 +5,8 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod json;
+pub mod labels;
 pub mod reply;
 pub mod spec;
 pub mod telemetry;

@@ -7,6 +7,8 @@ use prost::Message;
 use prost_reflect::DescriptorPool;
 use tonic_prost_build::FileDescriptorSet;
 
+pub mod json;
+pub mod names;
 pub mod options;
 
 /// Why the generator gave up; names the file, method or rule.
@@ -68,8 +70,8 @@ pub fn generate(set: &Set) -> Result<(), Failure> {
     messages(set, &bytes)?;
     let pool = DescriptorPool::decode(bytes.as_slice())?;
     let services = options::services(&pool, set)?;
-    let _model = Model { set, pool, services };
-    Ok(())
+    let model = Model { set, pool, services };
+    write(&set.out_dir.join("json.rs"), json::generate(&model)?.as_bytes())
 }
 
 /// Compiles the files to an encoded descriptor set. It stays encoded: decoding it to `prost_types` drops the options.

@@ -1,1 +1,3 @@
 //! The transcoder: route, decode, call, encode, stream. Knows no resource of ours: it could be a crate of its own.
+
+pub mod json;

@@ -16,6 +16,10 @@ pub const DOMAIN: &str = "runplane";
 /// Header with the id of the request, on every response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The id of a request, in its extensions.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         log(&error);

@@ -16,8 +16,8 @@ pub const DOMAIN: &str = "runplane";
 /// Header with the id of the request, on every response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request, in its extensions.
-#[derive(Clone, Debug)]
+/// Id of a request, in the extensions of every request: `req_` and 26 characters.
+#[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
 impl From<Error> for Status {

@@ -13,7 +13,7 @@ use super::{
     TranscoderOptions,
     accept::Form,
     json::{self, Json},
-    table::{Answer, Rule},
+    table::{Answer, Answering, Rule},
 };
 
 /// Headers about one connection or one message's framing, which are nobody else's business.
@@ -51,6 +51,13 @@ impl Call {
         self.rule.id
     }
 
+    /// The answer to a rule that generated code does not know: the table is not its own.
+    #[must_use]
+    pub fn lost(self) -> Answering<'static> {
+        let error = Error::internal(format!("no code for rule {}", self.rule.id));
+        Box::pin(std::future::ready(Err(error.into())))
+    }
+
     /// The request as the service takes it: the decoded message, the headers as metadata, the extensions.
     pub fn request<M>(
         &mut self,
@@ -75,18 +82,19 @@ impl Call {
         Ok(document(metadata, extensions, json::to_vec(&message), status))
     }
 
-    /// Answers with one member of a message, or with `default` where JSON leaves it out.
+    /// Answers with one member of a message, known by either name, or with `default` where JSON leaves it out.
     pub fn reply_member<M: Json>(
         &self,
         response: tonic::Response<M>,
         status: u16,
-        (member, default): (&str, &str),
+        (name, json_name, default): (&str, &str, &str),
     ) -> Answer {
         let (metadata, message, extensions) = response.into_parts();
         let all = json::to_vec(&message);
         let mut members: std::collections::BTreeMap<&str, &serde_json::value::RawValue> =
             serde_json::from_slice(&all).map_err(Error::internal)?;
-        let one = members.remove(member).map_or(default, |member| member.get());
+        let member = members.remove(name).or_else(|| members.remove(json_name));
+        let one = member.map_or(default, |member| member.get());
         Ok(document(metadata, extensions, one.as_bytes().to_vec(), status))
     }
 

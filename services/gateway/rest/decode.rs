@@ -9,15 +9,21 @@ use crate::kernel::error::{Error, Reason};
 
 use super::{
     call::Call,
-    json::{self, Json, JsonError, JsonErrorKind},
+    json::{self, Json, JsonError, Kind, Message},
     path,
     query::{self, Pair},
 };
 
 impl Call {
+    /// A request with nothing set.
+    #[must_use]
+    pub fn empty<M: Default>(&self) -> M {
+        M::default()
+    }
+
     /// The body as the whole request; no body is an empty request. No query may be given.
     pub fn whole<M: Json>(&self) -> Result<M, Error> {
-        query::none(self.query_text(), &self.options)?;
+        self.no_query()?;
         if self.body.is_empty() { Ok(M::default()) } else { parse(&self.body) }
     }
 
@@ -31,16 +37,28 @@ impl Call {
         if self.body.is_empty() {
             return Ok(M::default());
         }
-        let value: &RawValue = serde_json::from_slice(&self.body)
-            .map_err(|error| malformed(&error.to_string()))?;
+        let value: &RawValue =
+            serde_json::from_slice(&self.body).map_err(|error| malformed(&error.to_string()))?;
         parse(format!("{{\"{field}\":{}}}", value.get()).as_bytes())
     }
 
+    /// Paths of the fields that the body names.
+    pub fn mask<M: Message>(&self) -> Result<Option<prost_types::FieldMask>, Error> {
+        let paths = if self.body.is_empty() {
+            Vec::new()
+        } else {
+            json::mask_paths::<M>(&self.body).map_err(told)?
+        };
+        Ok(Some(prost_types::FieldMask { paths }))
+    }
+
+    /// Refuses any query.
+    pub fn no_query(&self) -> Result<(), Error> {
+        self.query(|pair| Err(pair.unknown()))
+    }
+
     /// Binds the query.
-    pub fn query(
-        &self,
-        bind: impl FnMut(&mut Pair<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn query(&self, bind: impl FnMut(&mut Pair<'_>) -> Result<(), Error>) -> Result<(), Error> {
         query::bind(self.query_text(), &self.options, bind)
     }
 
@@ -74,7 +92,7 @@ fn parse<M: Json>(body: &[u8]) -> Result<M, Error> {
 }
 
 fn misfit(field: &str, why: &str) -> Error {
-    Error::field(field, format!("{field} in the path {why}"))
+    Error::field(field, format!("{field} in the path: {why}"))
 }
 
 fn malformed(why: &str) -> Error {
@@ -83,9 +101,9 @@ fn malformed(why: &str) -> Error {
 
 fn told(error: JsonError) -> Error {
     let reason = match error.kind {
-        JsonErrorKind::Malformed => return malformed(&error.message),
-        JsonErrorKind::UnknownField => Reason::UnknownField,
-        JsonErrorKind::InvalidField => Reason::InvalidField,
+        Kind::Malformed => return malformed(&error.message),
+        Kind::UnknownField => Reason::UnknownField,
+        Kind::InvalidField => Reason::InvalidField,
     };
     Error::new(reason, error.message).with("field", error.path)
 }

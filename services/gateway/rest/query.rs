@@ -50,7 +50,7 @@ impl<'a> Pair<'a> {
     ) -> Result<T, Error> {
         self.enter(field)?;
         if self.seen.singles.contains(&self.trail) {
-            return Err(invalid(self.name, "may be given once"));
+            return Err(invalid(self.name, "it may be given once"));
         }
         self.seen.singles.push(self.trail);
         self.item(parse)
@@ -70,7 +70,7 @@ impl<'a> Pair<'a> {
     /// Steps into a message.
     pub fn enter(&mut self, field: u32) -> Result<(), Error> {
         let Some(place) = self.trail.get_mut(self.depth) else {
-            return Err(invalid(self.name, &format!("is deeper than {DEPTH_MAX} fields")));
+            return Err(invalid(self.name, &format!("it is deeper than {DEPTH_MAX} fields")));
         };
         *place = field;
         self.depth += 1;
@@ -82,7 +82,7 @@ impl<'a> Pair<'a> {
         let claimed = |(trail, of, _): &&(Trail, u32, u32)| *trail == self.trail && *of == oneof;
         match self.seen.members.iter().find(claimed) {
             Some((_, _, other)) if *other != field => {
-                Err(invalid(self.name, "excludes another parameter that was given"))
+                Err(invalid(self.name, "it excludes another parameter that was given"))
             }
             Some(_) => Ok(()),
             None => {
@@ -101,7 +101,9 @@ impl<'a> Pair<'a> {
     /// Refuses names that the path or the body sets, in any spelling, and all below them.
     pub fn refuse(&self, taken: &[&str]) -> Result<(), Error> {
         let below = |name: &&str| {
-            self.name.strip_prefix(*name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            self.name
+                .strip_prefix(*name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         if taken.iter().any(below) { Err(self.unknown()) } else { Ok(()) }
     }
@@ -141,11 +143,6 @@ pub(super) fn bind(
     Ok(())
 }
 
-/// Refuses any query: the body is the whole request.
-pub(super) fn none(query: &str, options: &TranscoderOptions) -> Result<(), Error> {
-    bind(query, options, |pair| Err(pair.unknown()))
-}
-
 fn plus(text: &str) -> std::borrow::Cow<'_, str> {
     if text.contains('+') { text.replace('+', " ").into() } else { text.into() }
 }
@@ -155,7 +152,7 @@ fn unknown(name: &str) -> Error {
 }
 
 fn invalid(name: &str, why: &str) -> Error {
-    Error::field(name, format!("the query parameter {name} {why}"))
+    Error::field(name, format!("the query parameter {name}: {why}"))
 }
 
 fn too_much(limit: String) -> Error {

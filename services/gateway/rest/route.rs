@@ -92,13 +92,15 @@ impl Router {
         let next = self.nodes.len();
         let node = &mut self.nodes[at];
         let child = match segment {
-            Segment::Literal(text) => match node.literals.iter().find(|(known, _)| *known == text) {
-                Some((_, child)) => *child,
-                None => {
-                    node.literals.push((text, next));
-                    next
+            Segment::Literal(text) => {
+                match node.literals.iter().find(|(known, _)| *known == text) {
+                    Some((_, child)) => *child,
+                    None => {
+                        node.literals.push((text, next));
+                        next
+                    }
                 }
-            },
+            }
             Segment::One => *node.one.get_or_insert(next),
             Segment::Many => *node.many.get_or_insert(next),
         };
@@ -270,7 +272,8 @@ mod tests {
 
     #[test]
     fn slashes_are_meant() {
-        for path in ["", "*", "//", "/v1/a", "/v1/a/", "/v1/a/x/", "/v1//a/x", "/v1/f/", "/V1/a/x"] {
+        for path in ["", "*", "//", "/v1/a", "/v1/a/", "/v1/a/x/", "/v1//a/x", "/v1/f/", "/V1/a/x"]
+        {
             assert_eq!(found("GET", path), "-", "{path}");
         }
     }

@@ -20,7 +20,7 @@ use crate::kernel::reply;
 use super::{
     accept::Form,
     call::{Call, answer},
-    json::Json,
+    json::{self, Json},
     table::Answer,
 };
 
@@ -38,7 +38,7 @@ pub trait Event: Json + Send + 'static {
 
     /// Writes the `data:` of the event as compact JSON.
     fn write_data(&self, out: &mut Vec<u8>) {
-        self.write_json(out);
+        json::append(self, out);
     }
 }
 
@@ -99,7 +99,7 @@ impl Framing {
         let mut out = Vec::with_capacity(256);
         if self.lines {
             out.extend_from_slice(b"{\"result\":");
-            item.write_json(&mut out);
+            json::append(item, &mut out);
             out.extend_from_slice(b"}\n");
             return out.into();
         }

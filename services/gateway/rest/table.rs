@@ -1,12 +1,17 @@
 //! What the generator writes down about an API: its rules as data, its services as one [`Api`]. Read by the router, the
 //! decoder and the caller; nothing here is made at run time.
 
-use std::{future::Future, ops::Range, pin::Pin};
+use std::{future::Future, pin::Pin};
 
 use axum::body::Body;
 use tonic::Status;
 
+use crate::kernel::error::Error;
+
 use super::call::Call;
+
+/// A decoded request, or why it is none.
+pub type Decoded<M> = Result<M, Error>;
 
 /// The answer of one call.
 pub type Answer = Result<http::Response<Body>, Status>;
@@ -34,8 +39,8 @@ pub struct Rule {
     pub segments: &'static [Segment],
     /// The verb after the last colon, without it; empty for none.
     pub verb: &'static str,
-    /// Segments that each variable covers, in the template's order.
-    pub vars: &'static [Range<u8>],
+    /// Segments that each variable covers, from the first to before the second, in the template's order.
+    pub vars: &'static [(u8, u8)],
     /// gRPC path of the method, as in `/package.Service/Method`.
     pub grpc: &'static str,
     /// What the method answers with.

@@ -7,6 +7,7 @@ pub mod error;
 pub mod ids;
 pub mod json;
 pub mod labels;
+pub mod page;
 pub mod reply;
 pub mod spec;
 pub mod telemetry;

@@ -112,9 +112,8 @@ fn is_public(address: IpAddr) -> bool {
             !CLOSED_V4.iter().any(|(net, bits)| Ipv4Net::new_assert(*net, *bits).contains(&address))
         }
         IpAddr::V6(address) => {
-            let within = |(net, bits): &(Ipv6Addr, u8)| {
-                Ipv6Net::new_assert(*net, *bits).contains(&address)
-            };
+            let within =
+                |(net, bits): &(Ipv6Addr, u8)| Ipv6Net::new_assert(*net, *bits).contains(&address);
             within(&OPEN_V6) && !CLOSED_V6.iter().any(within)
         }
     }

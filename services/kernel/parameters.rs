@@ -221,9 +221,7 @@ fn reserved(name: &str, value: &Value) -> Result<Value> {
     let number = value.as_f64();
     let (right, allowed) = match name {
         "temperature" => (number.is_some_and(|n| (0.0..=2.0).contains(&n)), "a number, 0 to 2"),
-        "top_p" => {
-            (number.is_some_and(|n| n > 0.0 && n <= 1.0), "a number, above 0 and at most 1")
-        }
+        "top_p" => (number.is_some_and(|n| n > 0.0 && n <= 1.0), "a number, above 0 and at most 1"),
         _ => {
             let right = number.is_some_and(|n| is_whole(n) && (1.0..=TOKENS_MAX).contains(&n));
             (right, "a whole number, 1 to 1000000")
@@ -258,7 +256,8 @@ mod tests {
             {"name": "count", "type": "integer"},
             {"name": "city", "type": "string", "required": true}
         ]);
-        let filled = filled(parameters, json!({"city": "Bern", "temperature": 1, "max_tokens": 5.0}));
+        let filled =
+            filled(parameters, json!({"city": "Bern", "temperature": 1, "max_tokens": 5.0}));
         let expected = json!({
             "tone": "formal", "count": null, "city": "Bern", "temperature": 1, "max_tokens": 5
         });
@@ -291,7 +290,8 @@ mod tests {
             ("object", json!([])),
             ("array", json!({})),
         ] {
-            let error = filled(json!([{"name": "p", "type": r#type}]), json!({"p": bad})).unwrap_err();
+            let error =
+                filled(json!([{"name": "p", "type": r#type}]), json!({"p": bad})).unwrap_err();
             assert_eq!(error.reason, Reason::InvalidParameterValue, "{type}");
             assert_eq!(error.fact("field"), Some("parameters.p"));
             assert!(error.fact("allowed").is_some());
@@ -346,13 +346,19 @@ mod tests {
                 "parameters[1].name",
             ),
             (json!([{"name": "a", "type": "enum"}]), "parameters[0].options"),
-            (json!([{"name": "a", "type": "integer", "options": ["x"]}]), "parameters[0].options[0]"),
+            (
+                json!([{"name": "a", "type": "integer", "options": ["x"]}]),
+                "parameters[0].options[0]",
+            ),
             (json!([{"name": "a", "type": "integer", "default": "x"}]), "parameters[0].default"),
             (
                 json!([{"name": "a", "type": "enum", "options": ["x"], "default": "y"}]),
                 "parameters[0].default",
             ),
-            (json!([{"name": "a", "type": "object", "schema": {"type": 1}}]), "parameters[0].schema"),
+            (
+                json!([{"name": "a", "type": "object", "schema": {"type": 1}}]),
+                "parameters[0].schema",
+            ),
         ] {
             let error = check_declared(&declared(parameters)).unwrap_err();
             assert_eq!(error.fact("field"), Some(field), "{}", error.message);

@@ -73,11 +73,7 @@ impl Templates {
         self.only(condition.undeclared_variables(false), known)
     }
 
-    fn only(
-        &self,
-        named: impl IntoIterator<Item = String>,
-        known: &[&str],
-    ) -> Result<(), String> {
+    fn only(&self, named: impl IntoIterator<Item = String>, known: &[&str]) -> Result<(), String> {
         let mut unknown: Vec<String> = named
             .into_iter()
             .filter(|name| !known.contains(&name.as_str()))
@@ -116,9 +112,7 @@ impl Templates {
                 Some(expression) => self.value(expression, names),
                 None => self.render(text, names).map(Value::String),
             },
-            Value::Array(items) => {
-                items.iter().map(|item| self.render_json(item, names)).collect()
-            }
+            Value::Array(items) => items.iter().map(|item| self.render_json(item, names)).collect(),
             Value::Object(fields) => fields
                 .iter()
                 .map(|(name, value)| Ok((name.clone(), self.render_json(value, names)?)))

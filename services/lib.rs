@@ -10,3 +10,5 @@ pub mod gateway;
 pub mod kernel;
 #[cfg(feature = "server")]
 pub mod runtime;
+#[cfg(feature = "server")]
+pub mod store;

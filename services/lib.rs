@@ -9,4 +9,6 @@ pub mod gateway;
 #[cfg(feature = "server")]
 pub mod kernel;
 #[cfg(feature = "server")]
+pub mod runtime;
+#[cfg(feature = "server")]
 pub mod store;

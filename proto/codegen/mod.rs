@@ -7,7 +7,10 @@ use prost::Message;
 use prost_reflect::DescriptorPool;
 use tonic_prost_build::FileDescriptorSet;
 
+pub mod json;
+pub mod names;
 pub mod options;
+mod rest;
 
 /// Why the generator gave up; names the file, method or rule.
 pub type Failure = Box<dyn std::error::Error>;
@@ -68,7 +71,11 @@ pub fn generate(set: &Set) -> Result<(), Failure> {
     messages(set, &bytes)?;
     let pool = DescriptorPool::decode(bytes.as_slice())?;
     let services = options::services(&pool, set)?;
-    let _model = Model { set, pool, services };
+    let model = Model { set, pool, services };
+    write(&set.out_dir.join("json.rs"), json::generate(&model)?.as_bytes())?;
+    if let Some(code) = rest::code(&model)? {
+        write(&set.out_dir.join("rest.rs"), code.as_bytes())?;
+    }
     Ok(())
 }
 

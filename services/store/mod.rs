@@ -2,12 +2,19 @@
 //! through [`Store::tx`], everything that only reads through [`Store::read`]; the questions themselves stand one file per
 //! table and begin with their owner. Never knows a message of the contract.
 
+pub mod agents;
 pub mod config;
 pub mod error;
+pub mod keys;
+pub mod labels;
 mod migrations;
+mod owner;
 mod postgres;
+pub mod projects;
+pub mod runs;
 mod sqlite;
 pub mod tables;
+mod window;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

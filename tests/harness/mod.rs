@@ -1,9 +1,10 @@
-//! What the tests stand on: the app on a free port with a database of its own, its three doors, and
-//! what is compared.
+//! What the tests stand on: databases, the app on a free port, its three doors, and what is compared.
+//! Proves nothing itself.
 
-pub(crate) mod contract;
-pub(crate) mod doors;
+pub mod contract;
+pub mod databases;
+pub mod doors;
 mod raw;
-pub(crate) mod redact;
-pub(crate) mod rest;
-pub(crate) mod web;
+pub mod redact;
+pub mod rest;
+pub mod web;

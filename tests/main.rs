@@ -5,7 +5,10 @@
     reason = "a test that cannot go on says so; nobody imports a test"
 )]
 
+mod agents;
 mod errors;
 mod harness;
+mod keys;
+mod runs;
 mod store;
 mod tidy;

@@ -1,10 +1,12 @@
 //! What the tests stand on: databases, the app on a free port, its three doors, and what is compared.
 //! Proves nothing itself.
 
+pub mod app;
 pub mod contract;
 pub mod databases;
 pub mod doors;
 mod raw;
 pub mod redact;
 pub mod rest;
+pub mod story;
 pub mod web;

@@ -5,5 +5,7 @@
     reason = "a test that cannot go on says so; nobody imports a test"
 )]
 
+mod errors;
 mod harness;
 mod store;
+mod tidy;

@@ -2,11 +2,12 @@
 
 pub mod caller;
 pub mod clock;
-// config, page, telemetry: see below
+pub mod config;
 pub mod error;
 pub mod ids;
 pub mod reply;
 pub mod spec;
+pub mod telemetry;
 
 pub use caller::{Caller, Environment, Scope};
 pub use clock::{Clock, Timestamp};

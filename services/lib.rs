@@ -10,3 +10,5 @@ pub mod engine;
 pub mod gateway;
 #[cfg(feature = "server")]
 pub mod kernel;
+#[cfg(feature = "server")]
+pub mod store;

@@ -1,0 +1,138 @@
+//! What is kept: one schema on SQLite (one process, one file) and on Postgres (many replicas). Everything that writes goes
+//! through [`Store::tx`], everything that only reads through [`Store::read`]; the questions themselves stand one file per
+//! table and begin with their owner. Never knows a message of the contract.
+
+pub mod config;
+pub mod error;
+mod migrations;
+mod postgres;
+mod sqlite;
+pub mod tables;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sea_orm::DatabaseConnection;
+use tokio::time::Instant;
+
+pub use config::{StoreConfig, Synchronous};
+pub use error::{database, is_unique_violation};
+
+use crate::kernel::{Clock, Error, Result};
+
+/// What a job and the questions inside it run on; implements sea-orm's `ConnectionTrait`.
+pub type Tx = sea_orm::DatabaseTransaction;
+
+/// What a job returns.
+pub type Work<'t, T> = BoxFuture<'t, Result<T>>;
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    back: Back,
+    clock: Clock,
+}
+
+#[derive(Debug, Clone)]
+enum Back {
+    Sqlite(Arc<sqlite::Sqlite>),
+    Postgres(Arc<postgres::Postgres>),
+}
+
+impl Store {
+    /// Opens the database of the configuration and brings its schema to the newest change.
+    ///
+    /// # Errors
+    /// `invalid_field` for a URL that is neither SQLite's nor Postgres's; `unavailable` when the database does not answer, another
+    /// process has the file, or a newer version has changed the schema.
+    pub async fn open(config: &StoreConfig, clock: Clock) -> Result<Self> {
+        let back = match config.url.split(':').next() {
+            Some("sqlite") => Back::Sqlite(Arc::new(sqlite::Sqlite::open(config).await?)),
+            Some("postgres" | "postgresql") => {
+                Back::Postgres(Arc::new(postgres::Postgres::open(config).await?))
+            }
+            _ => {
+                let message = "store.url must begin with sqlite: or postgres:";
+                return Err(Error::field("store.url", message));
+            }
+        };
+        Ok(Self { back, clock })
+    }
+
+    /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic in it, undoes the job and
+    /// nothing else. The job may be done more than once, so it must have no effect but through its `Tx`; it must not call
+    /// `tx` again. Dropping the future does not promise that the job is not done.
+    ///
+    /// # Errors
+    /// The job's own; `unavailable` when the database is away; `internal_error` for everything else.
+    pub async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync + 'static,
+    {
+        let begun = Instant::now();
+        let outcome = match &self.back {
+            Back::Sqlite(sqlite) => sqlite.tx(name, job).await,
+            Back::Postgres(postgres) => postgres.tx(name, job).await,
+        };
+        tracing::trace!(name, ok = outcome.is_ok(), elapsed = ?begun.elapsed(), "transaction");
+        outcome
+    }
+
+    /// A connection for questions that change nothing; on SQLite it refuses to write. Sees every job that `tx` has answered.
+    #[must_use]
+    pub fn read(&self) -> &DatabaseConnection {
+        match &self.back {
+            Back::Sqlite(sqlite) => sqlite.read(),
+            Back::Postgres(postgres) => postgres.pool(),
+        }
+    }
+
+    /// The clock that rows are dated by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// True on SQLite: no other process can share the data, so whatever was leased at the start belongs to nobody.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        matches!(self.back, Back::Sqlite(_))
+    }
+
+    /// How many transactions the database has committed since the start. Fewer than jobs when jobs share a commit.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        match &self.back {
+            Back::Sqlite(sqlite) => sqlite.commits(),
+            Back::Postgres(postgres) => postgres.commits(),
+        }
+    }
+
+    /// True when the database answers.
+    pub async fn is_ready(&self) -> bool {
+        self.read().ping().await.is_ok()
+    }
+
+    /// Takes no more jobs, does those that wait, and lets go of the database.
+    pub async fn close(&self) {
+        match &self.back {
+            Back::Sqlite(sqlite) => sqlite.close().await,
+            Back::Postgres(postgres) => postgres.close().await,
+        }
+    }
+}
+
+/// Does a job; a panic in it becomes an error.
+async fn guarded<T, F>(name: &'static str, job: &F, tx: &Tx) -> Result<T>
+where
+    F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync,
+{
+    let attempt = AssertUnwindSafe(async { job(tx).await });
+    attempt
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(Error::internal(format!("the job {name} panicked"))))
+}

@@ -1,0 +1,101 @@
+//! The store on Postgres: each job has a transaction of its own, done again when it lost a race against another. Used by
+//! `store/mod.rs` alone.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
+
+use super::config::StoreConfig;
+use super::{Tx, Work, error, guarded, migrations};
+use crate::kernel::{Error, Reason, Result};
+
+/// Most times that a job is done.
+const ATTEMPTS_MAX: u32 = 5;
+/// Two servers that start at once change the schema one after the other: the number of the lock.
+const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7885631)";
+
+/// A pool of connections.
+#[derive(Debug)]
+pub(super) struct Postgres {
+    pool: DatabaseConnection,
+    commits: AtomicU64,
+}
+
+impl Postgres {
+    pub(super) async fn open(config: &StoreConfig) -> Result<Self> {
+        let mut options = ConnectOptions::new(&config.url);
+        options
+            .max_connections(config.max_connections)
+            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+            .connect_timeout(Duration::from_millis(config.acquire_timeout_ms))
+            .test_before_acquire_if_idle_for(Duration::from_secs(5))
+            .set_application_name("runplane")
+            .record_stmt_in_spans(false)
+            .sqlx_logging(false);
+        let pool = Database::connect(options).await.map_err(|error| {
+            Error::new(Reason::Unavailable, "cannot connect to the database of store.url")
+                .caused_by(error)
+        })?;
+        let tx = pool.begin().await?;
+        tx.execute_unprepared(MIGRATION_LOCK).await?;
+        migrations::run(&tx).await?;
+        tx.commit().await?;
+        Ok(Self { pool, commits: AtomicU64::new(0) })
+    }
+
+    pub(super) async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync,
+    {
+        let mut attempt = 1;
+        loop {
+            let outcome = self.once(name, &job).await;
+            let lost = match &outcome {
+                Err(error) => error::database(error).is_some_and(error::is_again),
+                Ok(_) => false,
+            };
+            if !lost || attempt == ATTEMPTS_MAX {
+                return outcome;
+            }
+            tracing::debug!(name, attempt, "lost a race, doing it again");
+            let ceiling_ms = 5 << attempt;
+            tokio::time::sleep(Duration::from_millis(rand::random_range(1..=ceiling_ms))).await;
+            attempt += 1;
+        }
+    }
+
+    async fn once<T, F>(&self, name: &'static str, job: &F) -> Result<T>
+    where
+        F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync,
+    {
+        let tx = self.pool.begin().await?;
+        match guarded(name, job, &tx).await {
+            Ok(value) => {
+                tx.commit().await?;
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                Ok(value)
+            }
+            Err(error) => {
+                // A rollback that fails leaves a broken connection, which the server rolls back itself.
+                let _ = tx.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn pool(&self) -> &DatabaseConnection {
+        &self.pool
+    }
+
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn close(&self) {
+        if let Err(error) = self.pool.close_by_ref().await {
+            tracing::warn!(%error, "cannot close the database");
+        }
+    }
+}

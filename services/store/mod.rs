@@ -4,10 +4,18 @@
 
 pub mod config;
 pub mod error;
+pub mod events;
+pub mod inbox;
+pub mod lanes;
 mod migrations;
+pub mod moves;
 mod postgres;
+pub mod queue;
+mod sql;
 mod sqlite;
+pub mod steps;
 pub mod tables;
+pub mod workers;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use super::state::Status;
 use crate::cache::{Durable, EventId, Frame, Token};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Error, Result, Timestamp};
+use crate::store::events;
 
 /// An event as those who follow the run get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,11 +139,7 @@ impl End {
 
 impl Change {
     pub(super) fn to(run_id: Uuid, status: Status) -> Self {
-        Self {
-            id: ids::format(Kind::Run, run_id),
-            status: status.as_str(),
-            ..Self::default()
-        }
+        Self { id: ids::format(Kind::Run, run_id), status: status.as_str(), ..Self::default() }
     }
 
     pub(super) fn created(run_id: Uuid, agent_id: Uuid, agent_version: i32) -> Self {
@@ -215,6 +212,13 @@ impl From<Usage> for Used {
             model_calls: usage.model_calls,
             tool_calls: usage.tool_calls,
         }
+    }
+}
+
+impl From<events::Row> for Durable {
+    fn from(row: events::Row) -> Self {
+        let events::Row { seq, r#type, data, at, .. } = row;
+        Self { seq, r#type: r#type.into(), data: data.into(), at: Timestamp(at) }
     }
 }
 

@@ -116,6 +116,16 @@ impl Status {
     }
 }
 
+/// The states that a claim may find a run in: it waits for its first worker, or for another one.
+pub const CLAIMABLE: [Status; 2] = [Status::Queued, Status::InProgress];
+
+/// Words of the states from which this one may follow.
+#[must_use]
+pub fn sources(next: Status) -> Vec<&'static str> {
+    let sources = ALL.into_iter().filter(|status| status.next().contains(&next));
+    sources.map(Status::as_str).collect()
+}
+
 /// True when the event with this type ends a run's log.
 #[must_use]
 pub fn ends_log(event: &str) -> bool {
@@ -180,6 +190,15 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), ALL.len());
+    }
+
+    #[test]
+    fn a_claim_finds_a_run_that_may_be_in_progress_or_is() {
+        for status in CLAIMABLE {
+            assert!(status == InProgress || status.to(InProgress).is_ok(), "{status:?}");
+        }
+        assert_eq!(sources(InProgress), ["queued", "requires_action"]);
+        assert_eq!(sources(Cancelled), ["cancelling"]);
     }
 
     #[test]

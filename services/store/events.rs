@@ -9,11 +9,12 @@ use uuid::Uuid;
 use super::Tx;
 use super::sql::{pieces, statement};
 use super::tables::run_event;
+pub use super::tables::run_event::Model as Row;
 use crate::kernel::{Result, Timestamp};
 
 /// A row to append.
 #[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
+pub struct New<'a> {
     /// Run.
     pub run_id: Uuid,
     /// Number, taken from the run's queue row.
@@ -25,7 +26,7 @@ pub struct Row<'a> {
 }
 
 /// Appends events, of one run or of many.
-pub async fn append(tx: &Tx, rows: &[Row<'_>], now: Timestamp) -> Result<()> {
+pub async fn append(tx: &Tx, rows: &[New<'_>], now: Timestamp) -> Result<()> {
     for piece in pieces(rows) {
         let mut sql = String::from("INSERT INTO run_events (run_id, seq, type, data, at) VALUES ");
         let mut values: Vec<Value> = Vec::with_capacity(piece.len() * 5);
@@ -50,7 +51,7 @@ pub async fn after(
     run_id: Uuid,
     after: i64,
     most: u64,
-) -> Result<Vec<run_event::Model>> {
+) -> Result<Vec<Row>> {
     let page = run_event::Entity::find()
         .filter(run_event::Column::RunId.eq(run_id))
         .filter(run_event::Column::Seq.gt(after))

@@ -24,8 +24,7 @@ pub async fn put(tx: &Tx, run_id: Uuid, parcel: Parcel<'_>, now: Timestamp) -> R
     let sql = "INSERT INTO run_inbox (run_id, key, payload, received_at, api_key_id)
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
     let Parcel { key, payload, api_key_id } = parcel;
-    let values =
-        [run_id.into(), key.into(), payload.into(), now.0.into(), api_key_id.into()];
+    let values = [run_id.into(), key.into(), payload.into(), now.0.into(), api_key_id.into()];
     tx.execute_raw(statement(tx, sql, values)).await?;
     Ok(())
 }

@@ -27,6 +27,8 @@ pub struct Started {
     pub attempt: i32,
     /// When it was created.
     pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub deadline: Timestamp,
 }
 
 /// What a run used, to be added.
@@ -40,6 +42,15 @@ pub struct Used {
     pub model_calls: i32,
     /// Tool calls answered.
     pub tool_calls: i32,
+}
+
+impl Used {
+    /// True when there is nothing to add.
+    #[must_use]
+    pub fn is_nothing(self) -> bool {
+        let Self { input_tokens, output_tokens, model_calls, tool_calls } = self;
+        [input_tokens, output_tokens, model_calls, tool_calls] == [0; 4]
+    }
 }
 
 /// How a run ends.
@@ -81,7 +92,7 @@ pub async fn start(
                 started_at = COALESCE(started_at, $2)
             WHERE id IN ({}) AND status IN ({})
             RETURNING id, project_id, environment, agent_id, agent_version, input, parameters,
-                attempt, created_at",
+                attempt, created_at, expires_at",
             places(3, piece.len()),
             places(3 + piece.len(), from.len()),
         );
@@ -89,8 +100,7 @@ pub async fn start(
         values.extend(piece.iter().map(|id| Value::from(*id)));
         values.extend(from.iter().map(|word| Value::from(*word)));
         let backend = tx.get_database_backend();
-        let rows =
-            tx.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        let rows = tx.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
         for row in rows {
             started.push(read_started(&row)?);
         }
@@ -111,6 +121,7 @@ fn read_started(row: &QueryResult) -> Result<Started> {
         parameters: row.try_get_by_index(6)?,
         attempt: row.try_get_by_index(7)?,
         created_at: Timestamp(row.try_get_by_index(8)?),
+        deadline: Timestamp(row.try_get_by_index::<Option<i64>>(9)?.unwrap_or(i64::MAX)),
     })
 }
 
@@ -139,8 +150,6 @@ pub struct Step<'a> {
     pub status: &'a str,
     /// What it waits for, JSON; `None` when nothing.
     pub required_action: Option<&'a str>,
-    /// When it ends by itself; `None` leaves it.
-    pub expires_at: Option<Timestamp>,
     /// Number of its last event; `None` leaves it.
     pub last_seq: Option<i64>,
 }
@@ -148,18 +157,12 @@ pub struct Step<'a> {
 /// Moves a run that goes on; false when it is in none of the states `from`.
 pub async fn go_on(tx: &Tx, run_id: Uuid, step: Step<'_>, from: &[&str]) -> Result<bool> {
     let sql = format!(
-        "UPDATE runs SET status = $2, required_action = $3, expires_at = COALESCE($4, expires_at),
-            last_seq = COALESCE($5, last_seq)
+        "UPDATE runs SET status = $2, required_action = $3, last_seq = COALESCE($4, last_seq)
         WHERE id = $1 AND status IN ({})",
-        places(6, from.len())
+        places(5, from.len())
     );
-    let mut values: Vec<Value> = vec![
-        run_id.into(),
-        step.status.into(),
-        step.required_action.into(),
-        step.expires_at.map(|at| at.0).into(),
-        step.last_seq.into(),
-    ];
+    let mut values: Vec<Value> =
+        vec![run_id.into(), step.status.into(), step.required_action.into(), step.last_seq.into()];
     values.extend(from.iter().map(|word| Value::from(*word)));
     let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
     Ok(tx.execute_raw(statement).await?.rows_affected() == 1)
@@ -207,4 +210,108 @@ pub async fn end(
         tool_calls: row.try_get_by_index(3)?,
     };
     Ok(Some(Total { used, created_at: Timestamp(row.try_get_by_index(4)?) }))
+}
+
+/// What there is to know of a run without reading it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// State.
+    pub status: String,
+    /// Number of its last event.
+    pub last_seq: i64,
+    /// What it waits for, JSON.
+    pub required_action: Option<String>,
+}
+
+/// Where a run of the owner stands.
+pub async fn place(
+    conn: &impl ConnectionTrait,
+    scope: Scope,
+    run_id: Uuid,
+) -> Result<Option<Place>> {
+    let sql = "SELECT status, last_seq, required_action FROM runs
+        WHERE id = $1 AND project_id = $2 AND environment = $3";
+    let values = [run_id.into(), scope.project.into(), scope.environment.as_str().into()];
+    let Some(row) = conn.query_one_raw(statement(conn, sql, values)).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Place {
+        status: row.try_get_by_index(0)?,
+        last_seq: row.try_get_by_index(1)?,
+        required_action: row.try_get_by_index(2)?,
+    }))
+}
+
+/// What a waiting run waits for, JSON. The engine's own question: it has the run's queue row in hand.
+pub async fn required_action(tx: &Tx, run_id: Uuid) -> Result<Option<String>> {
+    let sql = "SELECT required_action FROM runs WHERE id = $1";
+    let Some(row) = tx.query_one_raw(statement(tx, sql, [run_id.into()])).await? else {
+        return Ok(None);
+    };
+    Ok(row.try_get_by_index(0)?)
+}
+
+/// A run to be.
+#[derive(Debug, Clone)]
+pub struct New {
+    /// Id.
+    pub run_id: Uuid,
+    /// Agent.
+    pub agent_id: Uuid,
+    /// Version of the agent.
+    pub agent_version: i32,
+    /// Conversation.
+    pub session_id: Option<String>,
+    /// Key that creates it.
+    pub key_id: Option<Uuid>,
+    /// State that it begins in.
+    pub status: &'static str,
+    /// Input, JSON.
+    pub input: Option<String>,
+    /// Parameters, JSON object.
+    pub parameters: String,
+    /// Labels, JSON object of texts.
+    pub metadata: String,
+    /// When it is created.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// Number of its last event.
+    pub last_seq: i64,
+}
+
+/// Adds a run.
+pub async fn create(tx: &Tx, scope: Scope, new: &New) -> Result<()> {
+    let sql = "INSERT INTO runs (id, project_id, environment, agent_id, agent_version, session_id,
+            key_id, status, input, parameters, metadata, created_at, expires_at, last_seq)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    let values = [
+        new.run_id.into(),
+        scope.project.into(),
+        scope.environment.as_str().into(),
+        new.agent_id.into(),
+        new.agent_version.into(),
+        new.session_id.clone().into(),
+        new.key_id.into(),
+        new.status.into(),
+        new.input.clone().into(),
+        new.parameters.clone().into(),
+        new.metadata.clone().into(),
+        new.created_at.0.into(),
+        new.expires_at.0.into(),
+        new.last_seq.into(),
+    ];
+    tx.execute_raw(statement(tx, sql, values)).await?;
+    Ok(())
+}
+
+/// What a version of an agent says, JSON. The engine's own question: it drives a run that is pinned to it.
+pub async fn spec(
+    conn: &impl ConnectionTrait,
+    agent_id: Uuid,
+    version: i32,
+) -> Result<Option<String>> {
+    let sql = "SELECT spec FROM agent_versions WHERE agent_id = $1 AND version = $2";
+    let row = conn.query_one_raw(statement(conn, sql, [agent_id.into(), version.into()])).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
 }

@@ -202,12 +202,8 @@ pub async fn request_cancel(
         WHERE run_id = $1 AND project_id = $2 AND environment = $3
             AND cancel_requested_at IS NULL
         RETURNING next_seq - 1, state";
-    let values = [
-        run_id.into(),
-        scope.project.into(),
-        scope.environment.as_str().into(),
-        now.0.into(),
-    ];
+    let values =
+        [run_id.into(), scope.project.into(), scope.environment.as_str().into(), now.0.into()];
     let Some(row) = tx.query_one_raw(statement(tx, sql, values)).await? else { return Ok(None) };
     let state: i16 = row.try_get_by_index(1)?;
     Ok(Some((row.try_get_by_index(0)?, state == 1)))

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Tx;
 use super::sql::statement;
 use super::tables::run_step;
+pub use super::tables::run_step::Model as Row;
 use crate::kernel::{Result, Timestamp};
 
 /// A step that begins.
@@ -88,7 +89,7 @@ pub async fn end(tx: &Tx, writer: Writer, ended: Ended<'_>) -> Result<bool> {
 }
 
 /// The journal of a run, in order of step and call.
-pub async fn list(conn: &impl ConnectionTrait, run_id: Uuid) -> Result<Vec<run_step::Model>> {
+pub async fn list(conn: &impl ConnectionTrait, run_id: Uuid) -> Result<Vec<Row>> {
     let all = run_step::Entity::find()
         .filter(run_step::Column::RunId.eq(run_id))
         .order_by_asc(run_step::Column::Step)

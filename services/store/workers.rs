@@ -3,9 +3,9 @@
 use sea_orm::{ConnectionTrait, EntityTrait};
 use uuid::Uuid;
 
+use super::Tx;
 use super::sql::{key_share, statement};
 use super::tables::worker;
-use super::Tx;
 use crate::kernel::{Result, Timestamp};
 
 /// Adds a worker, whose lease ends at `lease_until`.

@@ -3,15 +3,15 @@
 
 use uuid::Uuid;
 
+use super::Engine;
 use super::events::{Change, End};
 use super::finish::{Conclusion, conclude};
 use super::journal::append;
 use super::state::{Status, sources};
-use super::{Engine, not_found};
 use crate::cache::Durable;
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
-use crate::store::{Tx, moves, queue};
+use crate::store::{Tx, moves, queue, runs};
 
 /// What came of asking.
 struct Asked {
@@ -66,7 +66,7 @@ pub(super) async fn force(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Vec<D
 }
 
 async fn asked_before(tx: &Tx, scope: Scope, run_id: Uuid) -> Result<Asked> {
-    let place = moves::place(tx, scope, run_id).await?.ok_or_else(|| not_found(run_id))?;
+    let place = moves::place(tx, scope, run_id).await?.ok_or_else(|| runs::not_found(run_id))?;
     match Status::parse(&place.status) {
         Some(status @ (Status::Cancelling | Status::Cancelled)) => {
             Ok(Asked { status, events: Vec::new() })

@@ -16,7 +16,7 @@ use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Error, Result, Timestamp};
 use crate::store::moves::Started;
 use crate::store::queue::Claimed;
-use crate::store::{Tx, events, inbox, lanes, moves, queue, steps, workers};
+use crate::store::{Tx, agents, events, inbox, lanes, moves, queue, steps, workers};
 
 /// What a round of claiming found.
 pub(super) struct Round {
@@ -49,7 +49,7 @@ impl Engine {
 
     /// What the loop is told of a run that was taken.
     pub(super) async fn pinned(&self, run: &Started) -> Result<Pinned> {
-        let spec = self.spec(run.agent_id, run.agent_version).await?;
+        let spec = self.spec(run).await?;
         Ok(Pinned {
             run_id: run.run_id,
             scope: run.scope,
@@ -62,14 +62,14 @@ impl Engine {
         })
     }
 
-    async fn spec(&self, agent_id: Uuid, version: i32) -> Result<Arc<AgentSpec>> {
-        if let Some(spec) = self.inner.specs.get(&(agent_id, version)).await {
+    async fn spec(&self, run: &Started) -> Result<Arc<AgentSpec>> {
+        let key = (run.agent_id, run.agent_version);
+        if let Some(spec) = self.inner.specs.get(&key).await {
             return Ok(spec);
         }
-        let text = moves::spec(self.store().read(), agent_id, version).await?;
-        let text = text.ok_or_else(|| Error::internal("a run's agent version is gone"))?;
-        let spec: Arc<AgentSpec> = Arc::new(serde_json::from_str(&text).map_err(Error::internal)?);
-        self.inner.specs.insert((agent_id, version), Arc::clone(&spec)).await;
+        let version = agents::pinned(self.store().read(), run.scope, key).await?;
+        let spec = Arc::new(agents::spec(&version.spec)?);
+        self.inner.specs.insert(key, Arc::clone(&spec)).await;
         Ok(spec)
     }
 }

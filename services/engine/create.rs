@@ -1,7 +1,6 @@
 //! A run begins: its row, its place in the queue and its first event, in one transaction. Called by the services, which have
 //! checked agent, input and parameters. Never waits for a worker.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::state::Status;
 use crate::kernel::ids;
 use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Error, Result, Scope, Timestamp};
-use crate::store::{Tx, events, lanes, moves, queue};
+use crate::store::{Tx, events, labels, lanes, moves, queue};
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -31,8 +30,8 @@ pub struct NewRun {
     pub parameters: Map<String, Value>,
     /// How long the run may take; `None`: as the version says.
     pub timeout: Option<Duration>,
-    /// Free labels.
-    pub metadata: BTreeMap<String, String>,
+    /// Free labels, texts by name.
+    pub metadata: Map<String, Value>,
     /// Conversation.
     pub session_id: Option<String>,
     /// Key that creates it.
@@ -56,6 +55,7 @@ pub struct Prepared {
     scope: Scope,
     row: moves::New,
     event: Draft,
+    metadata: Map<String, Value>,
     lane_runs: Option<i32>,
 }
 
@@ -77,6 +77,10 @@ impl Prepared {
             lanes::ensure(tx, self.scope, cap).await?;
         }
         moves::create(tx, self.scope, &self.row).await?;
+        if !self.metadata.is_empty() {
+            let labelled = (run_id, self.row.created_at.0);
+            labels::add_run(tx, self.scope, labelled, &self.metadata).await?;
+        }
         queue::insert(tx, self.scope, run_id, 2, self.row.created_at).await?;
         let (r#type, data) = (&*self.event.r#type, &*self.event.data);
         let first = events::New { run_id, seq: 1, r#type, data };
@@ -131,7 +135,7 @@ impl Engine {
         let event = Change::created(run_id, new.agent_id, new.agent_version)
             .draft(Status::Queued.event())?;
         let lane_runs = self.is_new_lane(scope).then_some(self.config().lane_runs);
-        Ok(Prepared { scope, row, event, lane_runs })
+        Ok(Prepared { scope, row, event, metadata: new.metadata, lane_runs })
     }
 
     /// Tells the worker that a prepared run was committed.

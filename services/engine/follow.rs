@@ -10,12 +10,12 @@ use futures::stream::{self, BoxStream};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::Engine;
 use super::events::Event;
 use super::state::{Status, ends_log};
-use super::{Engine, not_found};
 use crate::cache::{Durable, EventId, Frame, Received, Subscription, Token};
 use crate::kernel::{Error, Result, Scope};
-use crate::store::{Store, events, moves};
+use crate::store::{Store, events, moves, runs};
 
 const PAGE: u64 = 200;
 
@@ -49,7 +49,7 @@ impl Engine {
         // Subscribed before reading: whatever is committed after the read comes over the bus.
         let bus = self.inner.bus.subscribe(run_id);
         let place = moves::place(self.store().read(), scope, run_id).await?;
-        let place = place.ok_or_else(|| not_found(run_id))?;
+        let place = place.ok_or_else(|| runs::not_found(run_id))?;
         if after.seq > place.last_seq {
             let text = format!("after is {after}, but the last event is {}", place.last_seq);
             return Err(Error::field("after", text));

@@ -41,7 +41,7 @@ use self::slots::Slots;
 use crate::cache::{Bus, Durable};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::spec::AgentSpec;
-use crate::kernel::{Clock, Error, Reason, Result, Scope, Timestamp};
+use crate::kernel::{Clock, Error, Result, Scope, Timestamp};
 use crate::store::{Store, lanes};
 
 const SPECS_MAX: u64 = 1024;
@@ -132,11 +132,4 @@ fn complain(what: &'static str, run_id: Option<Uuid>, error: &Error) {
     let source = error.source.as_deref().map(|source| source as &dyn std::error::Error);
     let run_id = run_id.map(|id| ids::format(Kind::Run, id));
     tracing::error!(what, run_id, %error, source, "the engine goes on");
-}
-
-/// The error for a run that the owner does not have.
-#[must_use]
-pub fn not_found(run_id: Uuid) -> Error {
-    let id = ids::format(Kind::Run, run_id);
-    Error::new(Reason::RunNotFound, format!("run {id} not found"))
 }

@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
+use super::Engine;
 use super::events::Event;
-use super::{Engine, not_found};
 use crate::cache::Durable;
 use crate::kernel::{Result, Scope};
-use crate::store::{events, moves};
+use crate::store::{events, moves, runs};
 
 /// A page of a run's log.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ impl Engine {
         limit: u32,
     ) -> Result<EventPage> {
         let conn = self.store().read();
-        moves::place(conn, scope, run_id).await?.ok_or_else(|| not_found(run_id))?;
+        moves::place(conn, scope, run_id).await?.ok_or_else(|| runs::not_found(run_id))?;
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut rows = events::after(conn, run_id, after, u64::from(limit) + 1).await?;
         let has_more = rows.len() > most;
@@ -45,7 +45,7 @@ impl Engine {
     /// `run_not_found`.
     pub async fn messages(&self, scope: Scope, run_id: Uuid) -> Result<Vec<String>> {
         let conn = self.store().read();
-        moves::place(conn, scope, run_id).await?.ok_or_else(|| not_found(run_id))?;
+        moves::place(conn, scope, run_id).await?.ok_or_else(|| runs::not_found(run_id))?;
         events::of_type(conn, run_id, "step").await
     }
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::Engine;
 use super::attempt::Submitted;
 use super::state::{Status, sources};
-use super::{Engine, not_found};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
-use crate::store::{Tx, inbox, moves, queue};
+use crate::store::{Tx, inbox, moves, queue, runs};
 
 /// The output of one call.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ async fn take(tx: &Tx, handover: &Handover, now: Timestamp) -> Result<Status> {
     let Handover { scope, run_id, key_id, outputs } = handover;
     // The row is locked first: a cancel, an expiry or another hand-over waits.
     let live = queue::lock(tx, *scope, *run_id).await?;
-    let place = moves::place(tx, *scope, *run_id).await?.ok_or_else(|| not_found(*run_id))?;
+    let place = moves::place(tx, *scope, *run_id).await?.ok_or_else(|| runs::not_found(*run_id))?;
     if !live || place.status != Status::RequiresAction.as_str() {
         return Err(not_waiting(*run_id, &place.status));
     }

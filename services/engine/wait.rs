@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::Engine;
 use super::state::{Status, ends_log};
-use super::{Engine, not_found};
 use crate::cache::{Durable, Frame, Received, Subscription};
 use crate::kernel::{Result, Scope};
-use crate::store::moves;
+use crate::store::{moves, runs};
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Engine {
         loop {
             let place = moves::place(self.store().read(), scope, run_id).await?;
             let status = place.as_ref().and_then(|place| Status::parse(&place.status));
-            let status = status.ok_or_else(|| not_found(run_id))?;
+            let status = status.ok_or_else(|| runs::not_found(run_id))?;
             if until.is_met(status) || Instant::now() >= end {
                 return Ok(status);
             }

@@ -5,6 +5,7 @@ pub mod clock;
 // config, page, telemetry: see below
 pub mod error;
 pub mod ids;
+pub mod page;
 pub mod reply;
 pub mod spec;
 

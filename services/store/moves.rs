@@ -304,14 +304,3 @@ pub async fn create(tx: &Tx, scope: Scope, new: &New) -> Result<()> {
     tx.execute_raw(statement(tx, sql, values)).await?;
     Ok(())
 }
-
-/// What a version of an agent says, JSON. The engine's own question: it drives a run that is pinned to it.
-pub async fn spec(
-    conn: &impl ConnectionTrait,
-    agent_id: Uuid,
-    version: i32,
-) -> Result<Option<String>> {
-    let sql = "SELECT spec FROM agent_versions WHERE agent_id = $1 AND version = $2";
-    let row = conn.query_one_raw(statement(conn, sql, [agent_id.into(), version.into()])).await?;
-    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
-}

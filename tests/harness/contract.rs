@@ -12,7 +12,7 @@ use prost_reflect::{
 use serde_json::{Map, Value};
 
 /// The descriptors of the contract, options included.
-pub(crate) fn pool() -> &'static DescriptorPool {
+pub fn pool() -> &'static DescriptorPool {
     static POOL: OnceLock<DescriptorPool> = OnceLock::new();
     POOL.get_or_init(|| {
         DescriptorPool::decode(runplane::proto::DESCRIPTOR_SET).expect("the descriptor set")
@@ -20,7 +20,7 @@ pub(crate) fn pool() -> &'static DescriptorPool {
 }
 
 /// A method by its short name, `AgentsService/GetAgent`.
-pub(crate) fn method(name: &str) -> MethodDescriptor {
+pub fn method(name: &str) -> MethodDescriptor {
     let (service, call) = name.split_once('/').expect("Service/Method");
     let service = pool()
         .get_service_by_name(&format!("runplane.v1.{service}"))
@@ -30,7 +30,7 @@ pub(crate) fn method(name: &str) -> MethodDescriptor {
 
 /// The bytes of a message in JSON of the house form. Panics on what does not fit: the test is
 /// wrong.
-pub(crate) fn encode(kind: &MessageDescriptor, json: &Value) -> Vec<u8> {
+pub fn encode(kind: &MessageDescriptor, json: &Value) -> Vec<u8> {
     let standard = standard(kind, json);
     let options = DeserializeOptions::new().deny_unknown_fields(true);
     DynamicMessage::deserialize_with_options(kind.clone(), &standard, &options)
@@ -39,14 +39,14 @@ pub(crate) fn encode(kind: &MessageDescriptor, json: &Value) -> Vec<u8> {
 }
 
 /// A message in JSON of the house form.
-pub(crate) fn decode(kind: &MessageDescriptor, bytes: &[u8]) -> Value {
+pub fn decode(kind: &MessageDescriptor, bytes: &[u8]) -> Value {
     let message = DynamicMessage::decode(kind.clone(), bytes)
         .unwrap_or_else(|e| panic!("bytes of {}: {e}", kind.name()));
     house(&message)
 }
 
 /// JSON where a number without a fraction is an integer, so that two writers compare.
-pub(crate) fn normal(json: Value) -> Value {
+pub fn normal(json: Value) -> Value {
     match json {
         Value::Number(number) => number
             .as_f64()

@@ -22,7 +22,7 @@ const WAIT: Duration = Duration::from_secs(60);
 
 /// How a call comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub enum Door {
     /// gRPC over HTTP/2.
     Grpc,
     /// gRPC-Web, as a browser speaks it.
@@ -33,9 +33,9 @@ pub(crate) enum Door {
 
 /// A caller at one door, with one key.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub struct Client {
     /// The door.
-    pub(crate) door: Door,
+    pub door: Door,
     url: String,
     headers: Vec<(String, String)>,
     channel: Channel,
@@ -44,41 +44,41 @@ pub(crate) struct Client {
 
 /// A success.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// HTTP status; 200 for every success but those of REST.
-    pub(crate) status: u16,
+    pub status: u16,
     /// Headers, or metadata.
-    pub(crate) headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
     /// The message, `{}` when there is none.
-    pub(crate) body: Value,
+    pub body: Value,
 }
 
 /// A failure; equal when code, message and facts are.
 #[derive(Debug, Clone)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// Reason, lower case.
-    pub(crate) code: String,
+    pub code: String,
     /// Message.
-    pub(crate) message: String,
+    pub message: String,
     /// Facts.
-    pub(crate) details: BTreeMap<String, String>,
+    pub details: BTreeMap<String, String>,
     /// Headers, or metadata.
-    pub(crate) headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
 }
 
 /// One event of a run.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Event {
+pub struct Event {
     /// Id.
-    pub(crate) id: String,
+    pub id: String,
     /// Name.
-    pub(crate) kind: String,
+    pub kind: String,
     /// What happened.
-    pub(crate) data: Value,
+    pub data: Value,
 }
 
 /// A stream of events; dropping it hangs up.
-pub(crate) enum Follow {
+pub enum Follow {
     /// Over gRPC.
     Grpc(Box<tonic::Streaming<Vec<u8>>>, MessageDescriptor),
     /// Over gRPC-Web.
@@ -89,7 +89,7 @@ pub(crate) enum Follow {
 
 impl Door {
     /// All three.
-    pub(crate) const ALL: [Self; 3] = [Self::Grpc, Self::GrpcWeb, Self::Rest];
+    pub const ALL: [Self; 3] = [Self::Grpc, Self::GrpcWeb, Self::Rest];
 }
 
 impl PartialEq for Failure {
@@ -100,7 +100,7 @@ impl PartialEq for Failure {
 
 impl Client {
     /// A caller at the server with this URL. Without a key it sends none.
-    pub(crate) fn new(door: Door, url: &str, key: Option<&str>) -> Self {
+    pub fn new(door: Door, url: &str, key: Option<&str>) -> Self {
         static CRYPTO: Once = Once::new();
         CRYPTO.call_once(|| {
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -116,18 +116,18 @@ impl Client {
     }
 
     /// The same caller with one more header.
-    pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Calls a method, `AgentsService/GetAgent`, and gives back its message.
-    pub(crate) async fn call(&self, name: &str, json: Value) -> Result<Value, Failure> {
+    pub async fn call(&self, name: &str, json: Value) -> Result<Value, Failure> {
         Ok(self.answer(name, json).await?.body)
     }
 
     /// Calls a method and gives back all of the answer.
-    pub(crate) async fn answer(&self, name: &str, json: Value) -> Result<Answer, Failure> {
+    pub async fn answer(&self, name: &str, json: Value) -> Result<Answer, Failure> {
         let method = method(name);
         assert!(!method.is_server_streaming(), "{name} streams");
         let answer = async {
@@ -146,7 +146,7 @@ impl Client {
     }
 
     /// Calls a streaming method and gives back its events, to the last.
-    pub(crate) async fn stream(&self, name: &str, json: Value) -> Result<Vec<Event>, Failure> {
+    pub async fn stream(&self, name: &str, json: Value) -> Result<Vec<Event>, Failure> {
         let mut follow = self.follow(name, json).await?;
         let mut events = Vec::new();
         while let Some(event) = follow.next().await {
@@ -156,7 +156,7 @@ impl Client {
     }
 
     /// Calls a streaming method.
-    pub(crate) async fn follow(&self, name: &str, json: Value) -> Result<Follow, Failure> {
+    pub async fn follow(&self, name: &str, json: Value) -> Result<Follow, Failure> {
         let method = method(name);
         assert!(method.is_server_streaming(), "{name} does not stream");
         match self.door {
@@ -258,7 +258,7 @@ impl Client {
 
 impl Follow {
     /// The next event; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Option<Result<Event, Failure>> {
+    pub async fn next(&mut self) -> Option<Result<Event, Failure>> {
         let next = async {
             match self {
                 Self::Grpc(stream, kind) => match stream.message().await {

@@ -3,8 +3,8 @@
 
 pub(crate) mod contract;
 pub mod databases;
-pub(crate) mod doors;
+pub mod doors;
 mod raw;
-pub(crate) mod redact;
-pub(crate) mod rest;
+pub mod redact;
+pub mod rest;
 pub(crate) mod web;

@@ -6,14 +6,14 @@ use serde_json::Value;
 
 /// Gives each id a number in the order of appearance, so that "the same id again" still shows.
 #[derive(Default)]
-pub(crate) struct Redactor {
+pub struct Redactor {
     seen: HashMap<String, String>,
     counts: HashMap<String, usize>,
 }
 
 impl Redactor {
     /// The value with `run_1` for the first id of a run, `TIME` for moments and `0` for durations.
-    pub(crate) fn redact(&mut self, value: &Value) -> Value {
+    pub fn redact(&mut self, value: &Value) -> Value {
         match value {
             Value::String(text) => Value::from(self.text(text)),
             Value::Array(items) => items.iter().map(|item| self.redact(item)).collect(),

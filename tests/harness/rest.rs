@@ -8,37 +8,37 @@ use super::contract::pool;
 
 /// One HTTP request.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Call {
+pub struct Call {
     /// `GET`.
-    pub(crate) verb: String,
+    pub verb: String,
     /// Path and query.
-    pub(crate) target: String,
+    pub target: String,
     /// Body, if the method has one.
-    pub(crate) body: Option<Value>,
+    pub body: Option<Value>,
     /// True asks for an event stream by `Accept`.
-    pub(crate) accept_events: bool,
+    pub accept_events: bool,
 }
 
 /// One server-sent event.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// `id:`.
-    pub(crate) id: String,
+    pub id: String,
     /// `event:`.
-    pub(crate) event: String,
+    pub event: String,
     /// `data:`.
-    pub(crate) data: String,
+    pub data: String,
 }
 
 /// Reads frames from the bytes of an event stream as they come.
 #[derive(Default)]
-pub(crate) struct Frames {
+pub struct Frames {
     buffer: Vec<u8>,
 }
 
 impl Call {
     /// The request that calls a method with these fields.
-    pub(crate) fn of(method: &MethodDescriptor, json: &Value) -> Self {
+    pub fn of(method: &MethodDescriptor, json: &Value) -> Self {
         let mut fields = json.as_object().expect("an object of fields").clone();
         if let Some(rule) = http_rule(method) {
             return Self::by(&rule, fields);
@@ -78,12 +78,12 @@ impl Call {
 
 impl Frames {
     /// Takes in what has come.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole frame; comments are passed over.
-    pub(crate) fn next(&mut self) -> Option<Frame> {
+    pub fn next(&mut self) -> Option<Frame> {
         loop {
             let end = self.buffer.windows(2).position(|pair| pair == b"\n\n")? + 2;
             let block: Vec<u8> = self.buffer.drain(..end).collect();
@@ -109,12 +109,12 @@ impl Frames {
 }
 
 /// The `google.api.http` annotation of a method.
-pub(crate) fn http_rule(method: &MethodDescriptor) -> Option<DynamicMessage> {
+pub fn http_rule(method: &MethodDescriptor) -> Option<DynamicMessage> {
     option(method, "google.api.http")
 }
 
 /// The `transcode.v1.method` annotation of a method.
-pub(crate) fn method_rule(method: &MethodDescriptor) -> Option<DynamicMessage> {
+pub fn method_rule(method: &MethodDescriptor) -> Option<DynamicMessage> {
     option(method, "transcode.v1.method")
 }
 

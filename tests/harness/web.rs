@@ -25,34 +25,34 @@ struct Line {
 
 /// A failure as the browser's client tells it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct WebError {
+pub struct WebError {
     /// gRPC code, `NOT_FOUND`.
-    pub(crate) code: String,
+    pub code: String,
     /// Message.
-    pub(crate) message: String,
+    pub message: String,
     /// Reason of the `ErrorInfo`, if there was one.
-    pub(crate) reason: Option<String>,
+    pub reason: Option<String>,
     /// Metadata of the `ErrorInfo`.
-    pub(crate) metadata: BTreeMap<String, String>,
+    pub metadata: BTreeMap<String, String>,
     /// Headers and trailers of the answer.
-    pub(crate) headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
 }
 
 /// What to call.
-pub(crate) struct WebCall<'a> {
+pub struct WebCall<'a> {
     /// Root of the server.
-    pub(crate) url: &'a str,
+    pub url: &'a str,
     /// Full name of the method, without a leading slash.
-    pub(crate) method: &'a str,
+    pub method: &'a str,
     /// The request, encoded.
-    pub(crate) request: &'a [u8],
+    pub request: &'a [u8],
     /// Headers.
-    pub(crate) headers: &'a [(String, String)],
+    pub headers: &'a [(String, String)],
 }
 
 /// What came back so far.
 #[derive(Debug)]
-pub(crate) enum WebPart {
+pub enum WebPart {
     /// The answer began.
     Headers(BTreeMap<String, String>),
     /// A message, encoded.
@@ -60,7 +60,7 @@ pub(crate) enum WebPart {
 }
 
 /// A call that is under way; dropping it drops the call.
-pub(crate) struct WebAnswer {
+pub struct WebAnswer {
     id: u64,
     lines: UnboundedReceiver<Line>,
 }
@@ -74,7 +74,7 @@ struct Driver {
 }
 
 /// Makes a call.
-pub(crate) fn call(call: &WebCall) -> WebAnswer {
+pub fn call(call: &WebCall) -> WebAnswer {
     let driver = driver();
     let id = driver.next.fetch_add(1, Ordering::Relaxed);
     let (sender, lines) = unbounded_channel();
@@ -91,7 +91,7 @@ pub(crate) fn call(call: &WebCall) -> WebAnswer {
 
 impl WebAnswer {
     /// The next part; `None` when the call has succeeded.
-    pub(crate) async fn next(&mut self) -> Option<Result<WebPart, WebError>> {
+    pub async fn next(&mut self) -> Option<Result<WebPart, WebError>> {
         let line = self.lines.recv().await.expect("the driver of tests/web has died");
         if let Some(error) = line.error {
             return Some(Err(error));

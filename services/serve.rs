@@ -28,11 +28,11 @@ use crate::kernel::page::Cursors;
 use crate::kernel::{Clock, Environment, Error, Result, Scope};
 use crate::keys::secret::Pepper;
 use crate::keys::{Keys, bootstrap, pepper};
-use crate::proto::rest::RestApi;
+use crate::proto::rest::{Services, required_scope};
 use crate::proto::runplane::v1::agents_service_server::AgentsServiceServer;
 use crate::proto::runplane::v1::keys_service_server::KeysServiceServer;
 use crate::proto::runplane::v1::runs_service_server::RunsServiceServer;
-use crate::proto::{self};
+use crate::proto;
 use crate::runs::Runs;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
@@ -124,11 +124,13 @@ pub async fn run(
 ) -> Result<()> {
     let Server { config, store, engine, clock, pepper, runtime, models } = server;
     let (authenticator, toucher) = Authenticator::new(store.clone(), pepper.clone(), clock.clone());
-    let services = services(&store, &engine, &clock, &pepper, models, &authenticator);
+    let parts = Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper };
+    let services = services(&parts, models, &authenticator);
     let health = health(&store);
-    let rest = Transcoder::new(services.rest(), options(&config));
+    let grpc = grpc(&services, config.server.body_bytes_max)?;
+    let rest = Transcoder::new(services, options(&config)?);
     let required = required(rest.clone());
-    let inner = Dispatch::new(grpc(services, config.server.body_bytes_max)?, rest, health.clone());
+    let inner = Dispatch::new(grpc, rest, health.clone());
     let auth = AuthLayer { authenticator, required };
     let stack = stack::stack(&config.server, clock, auth, inner);
 
@@ -149,4 +151,104 @@ pub async fn run(
     let (_, worked, _, _) = tokio::join!(serving, working, noting, stopping);
     store.close().await;
     worked
+}
+
+/// What every service stands on.
+struct Parts<'a> {
+    store: &'a Store,
+    engine: &'a Engine,
+    clock: &'a Clock,
+    pepper: &'a Pepper,
+}
+
+type AllServices = Services<Runs, Agents<Runs>, Keys>;
+
+fn services(
+    parts: &Parts<'_>,
+    models: Arc<ModelTable>,
+    authenticator: &Authenticator,
+) -> AllServices {
+    let (store, clock) = (parts.store.clone(), parts.clock.clone());
+    let cursors = Cursors::new(&parts.pepper.derive("cursors", ""));
+    let runs = Arc::new(Runs {
+        store: store.clone(),
+        engine: parts.engine.clone(),
+        clock: clock.clone(),
+        cursors: cursors.clone(),
+    });
+    let agents = Agents {
+        store: store.clone(),
+        clock: clock.clone(),
+        cursors: cursors.clone(),
+        models,
+        runs: Arc::clone(&runs),
+    };
+    let known = authenticator.clone();
+    let keys = Keys {
+        store,
+        pepper: parts.pepper.clone(),
+        clock,
+        cursors,
+        forget: Arc::new(move |public| {
+            let known = known.clone();
+            Box::pin(async move { known.forget(&public).await })
+        }),
+    };
+    Services { runs, agents: Arc::new(agents), keys: Arc::new(keys) }
+}
+
+/// tonic's side: the services, health and reflection.
+fn grpc(services: &AllServices, body_bytes_max: usize) -> Result<Router> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
+    let (reporter, health) = tonic_health::server::health_reporter();
+    drop(reporter);
+    let agents = AgentsServiceServer::from_arc(Arc::clone(&services.agents));
+    let runs = RunsServiceServer::from_arc(Arc::clone(&services.runs));
+    let keys = KeysServiceServer::from_arc(Arc::clone(&services.keys));
+    let routes = Routes::new(health)
+        .add_service(v1.map_err(Error::internal)?)
+        .add_service(v1alpha.map_err(Error::internal)?)
+        .add_service(agents.max_decoding_message_size(body_bytes_max))
+        .add_service(runs.max_decoding_message_size(body_bytes_max))
+        .add_service(keys.max_decoding_message_size(body_bytes_max));
+    Ok(routes.prepare().into_axum_router())
+}
+
+fn options(config: &Config) -> Result<TranscoderOptions> {
+    let aliases = config.rest.alias.iter().map(alias).collect::<Result<_>>()?;
+    let body_bytes_max = config.server.body_bytes_max;
+    Ok(TranscoderOptions { body_bytes_max, aliases, ..TranscoderOptions::default() })
+}
+
+fn alias(alias: &AliasConfig) -> Result<Alias> {
+    let headers = alias.headers.iter().map(|(name, value)| {
+        let name = HeaderName::try_from(name.as_str()).map_err(Error::internal)?;
+        Ok((name, HeaderValue::try_from(value.as_str()).map_err(Error::internal)?))
+    });
+    let (prefix, to) = (alias.prefix.clone(), alias.to.clone());
+    Ok(Alias { prefix, to, headers: headers.collect::<Result<_>>()? })
+}
+
+/// The scope that a request needs, by the generated table.
+fn required(rest: Transcoder) -> Required {
+    Arc::new(move |dialect, request| {
+        let path = request.uri().path();
+        match dialect {
+            Dialect::Rest => required_scope(rest.resolve(request.method(), path)?),
+            Dialect::Grpc | Dialect::GrpcWeb => required_scope(path),
+        }
+    })
+}
+
+fn health(store: &Store) -> Health {
+    let store = store.clone();
+    Health::new(Arc::new(move || {
+        let store = store.clone();
+        Box::pin(async move { store.is_ready().await })
+    }))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::kernel::{Error, Result};
-use crate::proto::json::{from_slice, to_vec};
+use crate::proto::codec::{from_slice, to_vec};
 use crate::proto::runplane::v1 as pb;
 
 /// Fields that a caller may change.

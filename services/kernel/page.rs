@@ -136,6 +136,15 @@ impl<T> Paged<T> {
         Ok(Paged { items, has_more: self.has_more, next: self.next, total: self.total })
     }
 
+    /// Number, limit, rows and pages of offset paging; only when the page was asked for by its number.
+    #[must_use]
+    pub fn figures(&self, page: &Page) -> Option<[i32; 4]> {
+        let Position::Offset(number) = page.position else { return None };
+        let whole = |n: u64| i32::try_from(n).unwrap_or(i32::MAX);
+        let pages = self.pages(page)?;
+        Some([whole(number.into()), whole(page.limit.into()), whole(self.total?), whole(pages)])
+    }
+
     /// Pages of the whole list; only when the page was asked for by its number.
     #[must_use]
     pub fn pages(&self, page: &Page) -> Option<u64> {

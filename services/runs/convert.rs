@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::engine::events::Event;
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Environment, Error, Result, Timestamp, json};
-use crate::proto::json::{Json, from_slice};
+use crate::proto::codec::{Json, from_slice};
 use crate::proto::runplane::v1 as pb;
 use crate::store::tables::run;
 

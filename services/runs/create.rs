@@ -50,7 +50,6 @@ async fn start(runs: &Runs, caller: &Caller, request: pb::CreateRunRequest) -> R
         agent(runs, caller, &request.agent_id, request.version).await?;
     let given = request.parameters.map(json::from_struct).unwrap_or_default();
     let parameters = parameters::fill(&spec.parameters, &given)?;
-    let timeout = Duration::from_secs(spec.timeout_seconds.into());
     let new = NewRun {
         agent_id,
         agent_version: version,
@@ -60,9 +59,9 @@ async fn start(runs: &Runs, caller: &Caller, request: pb::CreateRunRequest) -> R
         metadata,
         session_id,
         key_id: Some(caller.key_id),
-        timeout,
+        timeout: None,
     };
-    runs.engine.create(caller.scope, new).await
+    Ok(runs.engine.create(caller.scope, new).await?.run_id)
 }
 
 /// The agent's version that the run is pinned to.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Runs, convert, wait};
+use crate::engine::Until;
 use crate::kernel::{Caller, Error, Reason, Result, Scope, ids};
 use crate::proto::runplane::v1 as pb;
 use crate::store;
@@ -27,10 +28,10 @@ pub(super) async fn settled(
     wait: Duration,
 ) -> Result<pb::Run> {
     if !wait.is_zero() {
-        runs.engine.wait(scope, run_id, wait).await?;
+        runs.engine.wait(scope, run_id, wait, Until::TerminalOrAction).await?;
     }
     let row = store::runs::get(runs.store.read(), scope, run_id).await?;
-    let messages = runs.engine.messages(scope, run_id).await?;
+    let messages = store::events::of_type(runs.store.read(), run_id, "step").await?;
     let messages = messages.iter().map(|text| convert::message(text.as_bytes()));
     convert::run(row, messages.collect::<Result<_>>()?, runs.clock.now())
 }

@@ -1,12 +1,10 @@
 //! Hands over outputs of client tools: any subset of those that the run waits for.
 
-use std::collections::HashMap;
-
 use uuid::Uuid;
 
 use super::{Events, Runs, events, get, wait};
 use crate::cache::EventId;
-use crate::engine::attempt::Submitted;
+use crate::engine::Output;
 use crate::kernel::{Caller, Error, Result, json};
 use crate::proto::runplane::v1 as pb;
 use crate::store;
@@ -46,11 +44,11 @@ async fn hand_over(
 ) -> Result<Uuid> {
     let run_id = get::id(&request.run_id)?;
     let outputs = checked(request.tool_outputs)?;
-    runs.engine.submit(caller.scope, run_id, outputs).await?;
+    runs.engine.submit(caller.scope, run_id, Some(caller.key_id), outputs).await?;
     Ok(run_id)
 }
 
-fn checked(outputs: Vec<pb::ToolOutput>) -> Result<HashMap<String, Submitted>> {
+fn checked(outputs: Vec<pb::ToolOutput>) -> Result<Vec<Output>> {
     if outputs.is_empty() {
         return Err(Error::missing("tool_outputs"));
     }
@@ -59,7 +57,7 @@ fn checked(outputs: Vec<pb::ToolOutput>) -> Result<HashMap<String, Submitted>> {
         let message = format!("tool_outputs has {have} items, at most {OUTPUTS_MAX} are allowed");
         return Err(Error::field("tool_outputs", message).with("limit", OUTPUTS_MAX.to_string()));
     }
-    let mut kept = HashMap::with_capacity(outputs.len());
+    let mut kept: Vec<Output> = Vec::with_capacity(outputs.len());
     for (i, output) in outputs.into_iter().enumerate() {
         let path = |name: &str| format!("tool_outputs[{i}].{name}");
         if output.tool_call_id.is_empty() {
@@ -72,11 +70,12 @@ fn checked(outputs: Vec<pb::ToolOutput>) -> Result<HashMap<String, Submitted>> {
             let message = format!("{field} has {bytes} bytes, at most {OUTPUT_BYTES_MAX} are allowed");
             return Err(Error::field(field, message).with("limit", OUTPUT_BYTES_MAX.to_string()));
         }
-        let submitted = Submitted { output: value, is_error: output.is_error };
-        if kept.insert(output.tool_call_id, submitted).is_some() {
+        let call_id = output.tool_call_id;
+        if kept.iter().any(|other| other.call_id == call_id) {
             let field = path("tool_call_id");
             return Err(Error::field(&field, format!("{field} is there twice")));
         }
+        kept.push(Output { call_id, output: value, is_error: output.is_error });
     }
     Ok(kept)
 }

@@ -94,10 +94,9 @@ pub(super) fn narrow_agents(
     pairs: &[(String, String)],
 ) -> By {
     use agent_label::Column::{AgentId, CreatedAt, Label};
-    let own = window::by(agent::Column::CreatedAt, agent::Column::Id);
-    narrow(select, (agent_label::Entity, Label), window::by(CreatedAt, AgentId), own, &{
-        asked(scope, pairs)
-    })
+    let labels = (agent_label::Entity, Label, window::by(CreatedAt, AgentId));
+    let own = (agent::Entity, window::by(agent::Column::CreatedAt, agent::Column::Id));
+    narrow(select, labels, own, &asked(scope, pairs))
 }
 
 /// Narrows a select of runs to those with each of these pairs, and says by what it is ordered along the labels' index.
@@ -107,18 +106,16 @@ pub(super) fn narrow_runs(
     pairs: &[(String, String)],
 ) -> By {
     use run_label::Column::{CreatedAt, Label, RunId};
-    let own = window::by(run::Column::CreatedAt, run::Column::Id);
-    narrow(select, (run_label::Entity, Label), window::by(CreatedAt, RunId), own, &{
-        asked(scope, pairs)
-    })
+    let labels = (run_label::Entity, Label, window::by(CreatedAt, RunId));
+    let own = (run::Entity, window::by(run::Column::CreatedAt, run::Column::Id));
+    narrow(select, labels, own, &asked(scope, pairs))
 }
 
 /// The first label is the index that the list walks along; each row found is looked up under the others.
-fn narrow<L: EntityTrait>(
+fn narrow<L: EntityTrait, O: EntityTrait>(
     select: &mut SelectStatement,
-    (table, label): (L, L::Column),
-    theirs: By,
-    own: By,
+    (table, label, theirs): (L, L::Column, By),
+    (owner, own): (O, By),
     asked: &[Uuid],
 ) -> By {
     let same = |theirs: &By| {
@@ -128,7 +125,13 @@ fn narrow<L: EntityTrait>(
         })
     };
     let Some((first, others)) = asked.split_first() else { return own };
-    select.inner_join(table, same(&theirs)).and_where(label.eq(*first));
+    // SQLite never turns a cross join around, so the labels come first whatever its statistics say.
+    select
+        .from_clear()
+        .from(table)
+        .cross_join(owner)
+        .cond_where(same(&theirs))
+        .and_where(label.eq(*first));
     for (n, other) in others.iter().enumerate() {
         let also = Alias::new(format!("also_{n}")).into_iden();
         let [at, id] = theirs.clone().map(|(_, column)| (also.clone(), column));

@@ -5,16 +5,24 @@
 pub mod agents;
 pub mod config;
 pub mod error;
+pub mod events;
+pub mod inbox;
 pub mod keys;
 pub mod labels;
+pub mod lanes;
 mod migrations;
+pub mod moves;
 mod owner;
 mod postgres;
 pub mod projects;
+pub mod queue;
 pub mod runs;
+mod sql;
 mod sqlite;
+pub mod steps;
 pub mod tables;
 mod window;
+pub mod workers;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

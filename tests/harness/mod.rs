@@ -1,5 +1,5 @@
-//! What the tests stand on: databases, the app on a free port, its three doors, and what is compared.
-//! Proves nothing itself.
+//! What the tests stand on: databases, the app on a free port, its three doors, and what is
+//! compared. Proves nothing itself.
 
 pub mod app;
 pub mod contract;

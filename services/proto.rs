@@ -14,4 +14,14 @@ pub const DESCRIPTOR_SET: &[u8] =
 #[allow(missing_docs, clippy::all, clippy::excessive_nesting, clippy::too_many_lines)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/contract/mod.rs"));
+
+    #[cfg(feature = "server")]
+    pub mod json {
+        include!(concat!(env!("OUT_DIR"), "/contract/json.rs"));
+    }
+
+    #[cfg(feature = "server")]
+    pub mod rest {
+        include!(concat!(env!("OUT_DIR"), "/contract/rest.rs"));
+    }
 }

@@ -7,5 +7,7 @@
 
 mod errors;
 mod harness;
+mod probe;
 mod store;
 mod tidy;
+mod transcoder;

@@ -15,7 +15,7 @@ use tonic::service::Routes;
 use crate::agents::Agents;
 use crate::cache::Bus;
 use crate::engine::Engine;
-use crate::gateway::auth::{AuthLayer, Authenticator, Required, Toucher};
+use crate::gateway::auth::{AuthLayer, Authenticator, Required};
 use crate::gateway::dispatch::Dispatch;
 use crate::gateway::health::Health;
 use crate::gateway::rest::alias::Alias;

@@ -9,6 +9,8 @@ mod agents;
 mod errors;
 mod harness;
 mod keys;
+mod probe;
 mod runs;
 mod store;
 mod tidy;
+mod transcoder;

@@ -73,10 +73,10 @@ pub fn generate(set: &Set) -> Result<(), Failure> {
     let services = options::services(&pool, set)?;
     let model = Model { set, pool, services };
     write(&set.out_dir.join("json.rs"), json::generate(&model)?.as_bytes())?;
-    if let Some(code) = rest::code(&model)? {
-        write(&set.out_dir.join("rest.rs"), code.as_bytes())?;
+    match rest::generate(&model)? {
+        Some(code) => write(&set.out_dir.join("rest.rs"), code.as_bytes()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Compiles the files to an encoded descriptor set. It stays encoded: decoding it to `prost_types` drops the options.

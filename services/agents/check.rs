@@ -24,7 +24,7 @@ const TEMPLATE_BYTES_MAX: usize = 65_536;
 const SIM_NAMES: [&str; 6] = ["turn", "input", "parameters", "tools", "last_tool", "result"];
 
 /// The definition to keep.
-pub fn spec(agent: pb::Agent, models: &ModelTable) -> Result<AgentSpec> {
+pub(super) fn spec(agent: pb::Agent, models: &ModelTable) -> Result<AgentSpec> {
     chars("name", &agent.name, 1, 120)?;
     chars("description", &agent.description, 0, 2000)?;
     bytes("instructions", &agent.instructions)?;
@@ -58,7 +58,7 @@ pub fn spec(agent: pb::Agent, models: &ModelTable) -> Result<AgentSpec> {
 }
 
 /// Labels within the limits of the contract.
-fn metadata(labels: std::collections::HashMap<String, String>) -> Result<Map<String, Value>> {
+fn metadata(labels: std::collections::BTreeMap<String, String>) -> Result<Map<String, Value>> {
     let labels = crate::kernel::labels::checked(labels)?;
     Ok(labels.into_iter().map(|(name, value)| (name, Value::String(value))).collect())
 }

@@ -1,6 +1,6 @@
 //! Free labels: the `metadata` of agents, runs and keys, and the filters over it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::{Error, Result};
 
@@ -10,12 +10,11 @@ const VALUE_CHARS_MAX: usize = 512;
 const FILTERS_MAX: usize = 4;
 
 /// Labels within the limits, in the order of their names.
-pub fn checked(labels: HashMap<String, String>) -> Result<BTreeMap<String, String>> {
+pub fn checked(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     if labels.len() > PAIRS_MAX {
         let message = format!("metadata has {} pairs, at most {PAIRS_MAX} are allowed", labels.len());
         return Err(Error::field("metadata", message).with("limit", PAIRS_MAX.to_string()));
     }
-    let labels: BTreeMap<_, _> = labels.into_iter().collect();
     for (name, value) in &labels {
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
             let message = format!("names in metadata must have 1 to {NAME_CHARS_MAX} characters");

@@ -1,6 +1,6 @@
 //! Rows to messages, and the words for scopes: the only file here that knows both.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
@@ -67,7 +67,7 @@ pub(super) fn kept(grants: &[Grant]) -> String {
 }
 
 /// The labels as they are kept.
-pub(super) fn labels(text: &str) -> Result<HashMap<String, String>> {
+pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>> {
     serde_json::from_str(text).map_err(Error::internal)
 }
 

@@ -25,7 +25,7 @@ pub(super) async fn rotate(
     let new = create::New {
         name: old.name.clone(),
         grants: words.iter().filter_map(|word| Grant::parse(word)).collect(),
-        metadata: convert::labels(&old.metadata)?.into_iter().collect(),
+        metadata: convert::labels(&old.metadata)?,
         created_by: Some(caller.key_id),
         expires_at: old.expires_at.map(Timestamp),
     };

@@ -136,7 +136,7 @@ fn object(text: &str) -> Result<Map<String, Value>> {
     stored(text)
 }
 
-fn labels(text: &str) -> Result<std::collections::HashMap<String, String>> {
+fn labels(text: &str) -> Result<std::collections::BTreeMap<String, String>> {
     stored(text)
 }
 

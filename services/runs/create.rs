@@ -56,7 +56,7 @@ async fn start(runs: &Runs, caller: &Caller, request: pb::CreateRunRequest) -> R
         spec: Arc::new(spec),
         input,
         parameters,
-        metadata,
+        metadata: metadata.into_iter().map(|(name, value)| (name, Value::String(value))).collect(),
         session_id,
         key_id: Some(caller.key_id),
         timeout: None,

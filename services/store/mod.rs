@@ -3,7 +3,6 @@
 //! table and begin with their owner. Never knows a message of the contract.
 
 pub mod agents;
-pub mod config;
 pub mod error;
 pub mod events;
 pub mod inbox;
@@ -32,7 +31,7 @@ use futures::future::BoxFuture;
 use sea_orm::DatabaseConnection;
 use tokio::time::Instant;
 
-pub use config::{StoreConfig, Synchronous};
+pub use crate::kernel::config::{StoreConfig, Synchronous};
 pub use error::{database, is_unique_violation};
 
 use crate::kernel::{Clock, Error, Result};

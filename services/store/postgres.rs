@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 
-use super::config::StoreConfig;
+use crate::kernel::config::StoreConfig;
 use super::{Tx, Work, error, guarded, migrations};
 use crate::kernel::{Error, Reason, Result};
 

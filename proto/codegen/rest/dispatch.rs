@@ -64,7 +64,7 @@ fn function(rule: &Rule, service: &Service) -> Result<String, Failure> {
     let mut body = format!("        let request = call.request(decode_{})?;\n", rule.id);
     let method = rule.method;
     if method.server_streaming {
-        write!(body, "        call.stream({}).await\n", call(&method.name))?;
+        writeln!(body, "        call.stream({}).await", call(&method.name))?;
     } else {
         if !method.rule.stream_method.is_empty() {
             write!(
@@ -110,15 +110,15 @@ fn reply(rule: &Rule) -> Result<String, Failure> {
     }
     let response_body = &rule.http.response_body;
     match (options.status, rule.method.output.get_field_by_name(response_body)) {
-        (204, _) => write!(code, "        call.reply_empty(response, 204)\n")?,
-        (_, Some(field)) => write!(
+        (204, _) => writeln!(code, "        call.reply_empty(response, 204)")?,
+        (_, Some(field)) => writeln!(
             code,
-            "        call.reply_member(response, {status}, ({:?}, {:?}, {:?}))\n",
+            "        call.reply_member(response, {status}, ({:?}, {:?}, {:?}))",
             field.name(),
             field.json_name(),
             default(&field)
         )?,
-        (_, None) => write!(code, "        call.reply(response, {status})\n")?,
+        (_, None) => writeln!(code, "        call.reply(response, {status})")?,
     }
     Ok(code)
 }

@@ -19,7 +19,7 @@ struct Input<'a> {
 }
 
 /// The REST code of a set; none: it has no rules.
-pub fn code(model: &Model) -> Result<Option<String>, Failure> {
+pub fn generate(model: &Model) -> Result<Option<String>, Failure> {
     let rules = rules::read(&model.services)?;
     if rules.is_empty() {
         return Ok(None);

@@ -13,7 +13,7 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
 
 use self::lock::FileLock;
 use self::writer::Writer;
-use super::config::{StoreConfig, Synchronous};
+use crate::kernel::config::{StoreConfig, Synchronous};
 use super::{Tx, Work, migrations};
 use crate::kernel::{Error, Reason, Result};
 

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::config::StoreConfig;
+use crate::kernel::config::StoreConfig;
 use super::super::{Tx, Work, guarded};
 use crate::kernel::{Error, Reason, Result};
 

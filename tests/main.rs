@@ -10,4 +10,3 @@ mod harness;
 mod probe;
 mod store;
 mod tidy;
-mod transcoder;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 
-use crate::kernel::config::StoreConfig;
 use super::{Tx, Work, error, guarded, migrations};
+use crate::kernel::config::StoreConfig;
 use crate::kernel::{Error, Reason, Result};
 
 /// Most times that a job is done.

@@ -13,8 +13,8 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
 
 use self::lock::FileLock;
 use self::writer::Writer;
-use crate::kernel::config::{StoreConfig, Synchronous};
 use super::{Tx, Work, migrations};
+use crate::kernel::config::{StoreConfig, Synchronous};
 use crate::kernel::{Error, Reason, Result};
 
 /// The file, its writer and its readers.

@@ -38,6 +38,12 @@ pub(super) fn is_again(error: &DbErr) -> bool {
     code(error).is_some_and(|code| AGAIN.contains(&code.as_str()))
 }
 
+/// True when the connection is of no use any more, but another may be.
+pub(super) fn is_dead(error: &DbErr) -> bool {
+    matches!(driver(error), Some(SqlxError::Io(_)))
+        || code(error).is_some_and(|code| code.starts_with("57P"))
+}
+
 fn is_away(error: &DbErr) -> bool {
     if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
         return true;

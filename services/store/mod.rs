@@ -14,6 +14,7 @@ pub mod projects;
 pub mod runs;
 mod sqlite;
 pub mod tables;
+mod tx;
 mod window;
 
 use std::panic::AssertUnwindSafe;
@@ -26,11 +27,9 @@ use tokio::time::Instant;
 
 pub use config::{StoreConfig, Synchronous};
 pub use error::{database, is_unique_violation};
+pub use tx::Tx;
 
 use crate::kernel::{Clock, Error, Result};
-
-/// What a job and the questions inside it run on; implements sea-orm's `ConnectionTrait`.
-pub type Tx = sea_orm::DatabaseTransaction;
 
 /// What a job returns.
 pub type Work<'t, T> = BoxFuture<'t, Result<T>>;
@@ -69,8 +68,8 @@ impl Store {
     }
 
     /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic in it, undoes the job and
-    /// nothing else. The job may be done more than once, so it must have no effect but through its `Tx`; it must not call
-    /// `tx` again. Dropping the future does not promise that the job is not done.
+    /// nothing else; so does a statement that fails, whatever the job makes of it. The job may be done more than once, so it
+    /// must have no effect but through its `Tx`; it must not call `tx` again. Dropping the future does not promise that the job is not done.
     ///
     /// # Errors
     /// The job's own; `unavailable` when the database is away; `internal_error` for everything else.
@@ -132,14 +131,18 @@ impl Store {
     }
 }
 
-/// Does a job; a panic in it becomes an error.
+/// Does a job; a panic in it becomes an error, and so does success after a failed statement.
 async fn guarded<T, F>(name: &'static str, job: &F, tx: &Tx) -> Result<T>
 where
     F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync,
 {
     let attempt = AssertUnwindSafe(async { job(tx).await });
-    attempt
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(Error::internal(format!("the job {name} panicked"))))
+    let outcome = attempt.catch_unwind().await;
+    match (outcome, tx.take_failed()) {
+        (Ok(Ok(_)), true) => {
+            Err(Error::internal(format!("the job {name} went on after a failed statement")))
+        }
+        (Ok(outcome), _) => outcome,
+        (Err(_), _) => Err(Error::internal(format!("the job {name} panicked"))),
+    }
 }

@@ -52,7 +52,7 @@ async fn define(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), 
     let backend = conn.get_database_backend();
     let (uuid, bytes, clustered, hot) = match backend {
         DbBackend::Sqlite => ("BLOB", "BLOB", "WITHOUT ROWID", ""),
-        _ => ("UUID", "BYTEA", "", "WITH (fillfactor = 70)"),
+        _ => ("UUID", "BYTEA", "", "WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02)"),
     };
     for statement in statements {
         let sql = statement

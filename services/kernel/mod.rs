@@ -2,12 +2,13 @@
 
 pub mod caller;
 pub mod clock;
-// config, page, telemetry: see below
+pub mod config;
 pub mod error;
 pub mod ids;
 pub mod page;
 pub mod reply;
 pub mod spec;
+pub mod telemetry;
 
 pub use caller::{Caller, Environment, Scope};
 pub use clock::{Clock, Timestamp};

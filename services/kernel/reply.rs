@@ -16,6 +16,10 @@ pub const DOMAIN: &str = "runplane";
 /// Header with the id of the request, on every response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Id of a request, in the extensions of every request: `req_` and 26 characters.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         log(&error);

@@ -1,5 +1,5 @@
-//! From the database's errors to ours. A constraint becomes a reason in the question that runs into it; whatever no question
-//! expected is `unavailable` or `internal_error` here.
+//! From the database's errors to ours. A constraint becomes a reason in the question that runs into
+//! it; whatever no question expected is `unavailable` or `internal_error` here.
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr, SqlxError};
 

@@ -1,6 +1,7 @@
-//! What is kept: one schema on SQLite (one process, one file) and on Postgres (many replicas). Everything that writes goes
-//! through [`Store::tx`], everything that only reads through [`Store::read`]; the questions themselves stand one file per
-//! table and begin with their owner. Never knows a message of the contract.
+//! What is kept: one schema on SQLite (one process, one file) and on Postgres (many replicas).
+//! Everything that writes goes through [`Store::tx`], everything that only reads through
+//! [`Store::read`]; the questions themselves stand one file per table and begin with their owner.
+//! Never knows a message of the contract.
 
 pub mod agents;
 pub mod config;
@@ -51,8 +52,9 @@ impl Store {
     /// Opens the database of the configuration and brings its schema to the newest change.
     ///
     /// # Errors
-    /// `invalid_field` for a URL that is neither SQLite's nor Postgres's; `unavailable` when the database does not answer, another
-    /// process has the file, or a newer version has changed the schema.
+    /// `invalid_field` for a URL that is neither SQLite's nor Postgres's; `unavailable` when the
+    /// database does not answer, another process has the file, or a newer version has changed the
+    /// schema.
     pub async fn open(config: &StoreConfig, clock: Clock) -> Result<Self> {
         let back = match config.url.split(':').next() {
             Some("sqlite") => Back::Sqlite(Arc::new(sqlite::Sqlite::open(config).await?)),
@@ -67,12 +69,15 @@ impl Store {
         Ok(Self { back, clock })
     }
 
-    /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic in it, undoes the job and
-    /// nothing else; so does a statement that fails, whatever the job makes of it. The job may be done more than once, so it
-    /// must have no effect but through its `Tx`; it must not call `tx` again. Dropping the future does not promise that the job is not done.
+    /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic
+    /// in it, undoes the job and nothing else; so does a statement that fails, whatever the job
+    /// makes of it. The job may be done more than once, so it must have no effect but through its
+    /// `Tx`; it must not call `tx` again. Dropping the future does not promise that the job is not
+    /// done.
     ///
     /// # Errors
-    /// The job's own; `unavailable` when the database is away; `internal_error` for everything else.
+    /// The job's own; `unavailable` when the database is away; `internal_error` for everything
+    /// else.
     pub async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -87,7 +92,8 @@ impl Store {
         outcome
     }
 
-    /// A connection for questions that change nothing; on SQLite it refuses to write. Sees every job that `tx` has answered.
+    /// A connection for questions that change nothing; on SQLite it refuses to write. Sees every
+    /// job that `tx` has answered.
     #[must_use]
     pub fn read(&self) -> &DatabaseConnection {
         match &self.back {
@@ -102,13 +108,15 @@ impl Store {
         &self.clock
     }
 
-    /// True on SQLite: no other process can share the data, so whatever was leased at the start belongs to nobody.
+    /// True on SQLite: no other process can share the data, so whatever was leased at the start
+    /// belongs to nobody.
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
         matches!(self.back, Back::Sqlite(_))
     }
 
-    /// How many transactions the database has committed since the start. Fewer than jobs when jobs share a commit.
+    /// How many transactions the database has committed since the start. Fewer than jobs when jobs
+    /// share a commit.
     #[must_use]
     pub fn commits(&self) -> u64 {
         match &self.back {

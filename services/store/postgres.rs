@@ -1,5 +1,5 @@
-//! The store on Postgres: each job has a transaction of its own, done again when it lost a race against another. Used by
-//! `store/mod.rs` alone.
+//! The store on Postgres: each job has a transaction of its own, done again when it lost a race
+//! against another. Used by `store/mod.rs` alone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -82,15 +82,16 @@ impl Postgres {
                 Ok(value)
             }
             Err(error) => {
-                // A rollback that fails leaves a broken connection, which the server rolls back itself.
+                // A rollback that fails leaves a broken connection, which the server rolls back
+                // itself.
                 let _ = tx.rollback().await;
                 Err(error)
             }
         }
     }
 
-    /// Begins. After a restart of the server every connection of the pool is dead, and each says so once: nothing has been
-    /// done then, so the next one is tried.
+    /// Begins. After a restart of the server every connection of the pool is dead, and each says so
+    /// once: nothing has been done then, so the next one is tried.
     async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         for _ in 0..self.connections {
             match self.pool.begin().await {

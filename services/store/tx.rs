@@ -1,5 +1,6 @@
-//! What a job runs on: a transaction that remembers a failed statement. Postgres has given up the whole transaction by then, and
-//! answers a commit with a rollback that looks like success; SQLite would go on. So on both a failed statement fails its job.
+//! What a job runs on: a transaction that remembers a failed statement. Postgres has given up the
+//! whole transaction by then, and answers a commit with a rollback that looks like success; SQLite
+//! would go on. So on both a failed statement fails its job.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,4 +1,5 @@
-//! The lock beside the database file: a second process that opens the file is told so at once. Used by `store/sqlite` alone.
+//! The lock beside the database file: a second process that opens the file is told so at once. Used
+//! by `store/sqlite` alone.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -6,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::kernel::{Error, Reason, Result};
 
-/// An exclusive lock on `FILE.lock`, held until it is dropped. The operating system lets go of it when the
-/// process dies, however it dies.
+/// An exclusive lock on `FILE.lock`, held until it is dropped. The operating system lets go of it
+/// when the process dies, however it dies.
 #[derive(Debug)]
 pub(super) struct FileLock {
     _held: File,

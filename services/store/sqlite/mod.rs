@@ -1,5 +1,5 @@
-//! The store on SQLite: one file, held by one process; one writer whose jobs share commits, and a pool of readers. Used by
-//! `store/mod.rs` alone.
+//! The store on SQLite: one file, held by one process; one writer whose jobs share commits, and a
+//! pool of readers. Used by `store/mod.rs` alone.
 
 mod lock;
 mod writer;

@@ -1,5 +1,6 @@
-//! The one writer of SQLite, with group commit: jobs that wait run one after the other inside one transaction, each undone
-//! alone when it fails, and are answered together after the commit. So a slow disk limits commits, not jobs.
+//! The one writer of SQLite, with group commit: jobs that wait run one after the other inside one
+//! transaction, each undone alone when it fails, and are answered together after the commit. So a
+//! slow disk limits commits, not jobs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,6 @@
-//! Fake providers on a loopback port: one speaks like OpenAI's chat completions, one like Anthropic's messages. A test
-//! says what each request is answered, misbehaviour included, and reads afterwards what was asked.
+//! Fake providers on a loopback port: one speaks like OpenAI's chat completions, one like
+//! Anthropic's messages. A test says what each request is answered, misbehaviour included, and
+//! reads afterwards what was asked.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;

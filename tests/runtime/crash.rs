@@ -63,7 +63,8 @@ async fn a_crash_at_any_commit_changes_nothing_but_what_was_in_flight() {
         let before = ledger.history();
         assert_eq!(to_the_end(&mut again, &ledger).await, result, "cut at {cut}");
 
-        // Rows that had ended are as they were; the ledger itself refuses to begin or end one again.
+        // Rows that had ended are as they were; the ledger itself refuses to begin or end one
+        // again.
         let after = ledger.history();
         for row in before.iter().filter(|row| row.status != StepStatus::Started) {
             let now = after.iter().find(|other| (other.step, other.call) == (row.step, row.call));

@@ -1,4 +1,5 @@
-//! A journal in memory, with the engine's rules about intents and ends, and short ways to make a claim of a run.
+//! A journal in memory, with the engine's rules about intents and ends, and short ways to make a
+//! claim of a run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -40,7 +41,8 @@ struct State {
 }
 
 impl Ledger {
-    /// One that has these commits already and takes `room` more; after that the claim is no longer ours.
+    /// One that has these commits already and takes `room` more; after that the claim is no longer
+    /// ours.
     pub fn of(commits: Vec<Commit>, room: Option<usize>) -> Arc<Self> {
         let room = room.map(|room| room + commits.len());
         Arc::new(Self { state: Mutex::new(State { commits, tokens: Vec::new(), room }) })
@@ -104,7 +106,8 @@ impl Ledger {
         })
     }
 
-    /// The journal, as the engine would read it back. Fails on an end without an intent, or a second end.
+    /// The journal, as the engine would read it back. Fails on an end without an intent, or a
+    /// second end.
     pub fn history(&self) -> Vec<Recorded> {
         let mut rows: BTreeMap<(i32, i32), Recorded> = BTreeMap::new();
         for commit in self.commits() {

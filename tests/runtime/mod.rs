@@ -1,4 +1,5 @@
-//! What one claim of a run does, proved against the runtime alone: a journal in memory takes the place of the engine.
+//! What one claim of a run does, proved against the runtime alone: a journal in memory takes the
+//! place of the engine.
 
 mod agent_loop;
 mod cancel;

@@ -1,5 +1,5 @@
-//! Providers, against fake servers that speak like OpenAI and like Anthropic: what is asked, what is made of the answer,
-//! and every way in which a provider may misbehave.
+//! Providers, against fake servers that speak like OpenAI and like Anthropic: what is asked, what
+//! is made of the answer, and every way in which a provider may misbehave.
 
 use runplane::engine::attempt::Outcome;
 use serde_json::{Value, json};

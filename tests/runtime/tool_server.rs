@@ -1,4 +1,5 @@
-//! A handler of HTTP tools on a loopback port: a test says what each path answers and reads what was called.
+//! A handler of HTTP tools on a loopback port: a test says what each path answers and reads what
+//! was called.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};

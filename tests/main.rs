@@ -8,5 +8,6 @@
 mod errors;
 mod harness;
 mod probe;
+mod runtime;
 mod store;
 mod tidy;

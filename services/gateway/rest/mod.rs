@@ -139,7 +139,11 @@ impl Inner {
         headers: &HeaderMap,
         rule: &Rule,
     ) -> Result<accept::Form, Error> {
-        if method == Method::HEAD { Ok(accept::Form::Json) } else { accept::choose(headers, rule.shape) }
+        if method == Method::HEAD {
+            Ok(accept::Form::Json)
+        } else {
+            accept::choose(headers, rule.shape)
+        }
     }
 }
 

@@ -19,4 +19,9 @@ mod generated {
     pub mod json {
         include!(concat!(env!("OUT_DIR"), "/contract/json.rs"));
     }
+
+    #[cfg(feature = "server")]
+    pub mod rest {
+        include!(concat!(env!("OUT_DIR"), "/contract/rest.rs"));
+    }
 }

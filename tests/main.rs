@@ -1,1 +1,4 @@
 //! The proof: one binary, which reads like the list of promises.
+
+mod probe;
+mod transcoder;

@@ -10,6 +10,7 @@ use tonic_prost_build::FileDescriptorSet;
 pub mod json;
 pub mod names;
 pub mod options;
+mod rest;
 
 /// Why the generator gave up; names the file, method or rule.
 pub type Failure = Box<dyn std::error::Error>;
@@ -71,7 +72,11 @@ pub fn generate(set: &Set) -> Result<(), Failure> {
     let pool = DescriptorPool::decode(bytes.as_slice())?;
     let services = options::services(&pool, set)?;
     let model = Model { set, pool, services };
-    write(&set.out_dir.join("json.rs"), json::generate(&model)?.as_bytes())
+    write(&set.out_dir.join("json.rs"), json::generate(&model)?.as_bytes())?;
+    match rest::generate(&model)? {
+        Some(code) => write(&set.out_dir.join("rest.rs"), code.as_bytes()),
+        None => Ok(()),
+    }
 }
 
 /// Compiles the files to an encoded descriptor set. It stays encoded: decoding it to `prost_types` drops the options.

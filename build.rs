@@ -1,4 +1,5 @@
-//! Runs the code generator of `proto/codegen`: once for the contract, twice for the probe that the tests talk to.
+//! Runs the code generator of `proto/codegen`: once for the contract, twice for the probe that the
+//! tests talk to.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
 //! The proof: one binary, which reads like the list of promises.
 
+mod json;
 mod probe;
 mod transcoder;

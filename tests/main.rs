@@ -1,4 +1,8 @@
 //! The proof: one binary, which reads like the list of promises.
 
+#[path = "../proto/codegen/mod.rs"]
+mod codegen;
+
+mod generator;
 mod probe;
 mod transcoder;

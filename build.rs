@@ -45,7 +45,7 @@ fn run() -> Result<(), Failure> {
         includes: &["tests", "proto"],
         out_dir: out.join("plain"),
         runtime: "::runplane::gateway::rest",
-        root: "crate::plain",
+        root: "crate::json::plain",
         style: Style::STANDARD,
         scopes_required: false,
     })

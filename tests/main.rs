@@ -5,8 +5,11 @@
     reason = "a test that cannot go on says so; nobody imports a test"
 )]
 
+mod codegen;
 mod errors;
+mod generator;
 mod harness;
+mod json;
 mod probe;
 mod runtime;
 mod store;

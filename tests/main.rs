@@ -5,7 +5,9 @@
     reason = "a test that cannot go on says so; nobody imports a test"
 )]
 
+#[path = "../proto/codegen/mod.rs"]
 mod codegen;
+
 mod errors;
 mod generator;
 mod harness;
@@ -14,3 +16,4 @@ mod probe;
 mod runtime;
 mod store;
 mod tidy;
+mod transcoder;

@@ -1,4 +1,5 @@
-//! Runs the code generator of `proto/codegen`: once for the contract, twice for the probe that the tests talk to.
+//! Runs the code generator of `proto/codegen`: once for the contract, twice for the probe that the
+//! tests talk to.
 
 use std::path::PathBuf;
 
@@ -45,7 +46,7 @@ fn run() -> Result<(), Failure> {
         includes: &["tests", "proto"],
         out_dir: out.join("plain"),
         runtime: "::runplane::gateway::rest",
-        root: "crate::plain",
+        root: "crate::json::plain",
         style: Style::STANDARD,
         scopes_required: false,
     })

@@ -28,11 +28,11 @@ use crate::kernel::page::Cursors;
 use crate::kernel::{Clock, Environment, Error, Result, Scope};
 use crate::keys::secret::Pepper;
 use crate::keys::{Keys, bootstrap, pepper};
+use crate::proto;
 use crate::proto::rest::{Services, required_scope};
 use crate::proto::runplane::v1::agents_service_server::AgentsServiceServer;
 use crate::proto::runplane::v1::keys_service_server::KeysServiceServer;
 use crate::proto::runplane::v1::runs_service_server::RunsServiceServer;
-use crate::proto;
 use crate::runs::Runs;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
@@ -68,7 +68,8 @@ impl Server {
         let pepper = pepper::load(&config.auth, &config.store).map_err(Error::internal)?;
         let store = Store::open(&config.store, clock.clone()).await?;
         let models = ModelTable::new(config.models.clone(), config.providers.clone());
-        let engine = Engine::new(store.clone(), Bus::memory(), clock.clone(), config.engine.clone());
+        let engine =
+            Engine::new(store.clone(), Bus::memory(), clock.clone(), config.engine.clone());
         let secrets = store.clone();
         let signing = Arc::new(move |project| -> futures::future::BoxFuture<'static, _> {
             let store = secrets.clone();

@@ -5,12 +5,18 @@
     reason = "a test that cannot go on says so; nobody imports a test"
 )]
 
+#[path = "../proto/codegen/mod.rs"]
+mod codegen;
+
 mod agents;
 mod errors;
+mod generator;
 mod harness;
+mod json;
 mod keys;
 mod probe;
 mod runs;
+mod runtime;
 mod store;
 mod tidy;
 mod transcoder;

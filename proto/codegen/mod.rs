@@ -1,5 +1,6 @@
-//! The code generator: protobuf files in, Rust out, without protoc. Called by `build.rs` alone; nothing of it is part
-//! of the program. It never reads generated code and never writes outside the folder that it is given.
+//! The code generator: protobuf files in, Rust out, without protoc. Called by `build.rs` alone;
+//! nothing of it is part of the program. It never reads generated code and never writes outside the
+//! folder that it is given.
 
 use std::path::{Path, PathBuf};
 
@@ -79,7 +80,8 @@ pub fn generate(set: &Set) -> Result<(), Failure> {
     }
 }
 
-/// Compiles the files to an encoded descriptor set. It stays encoded: decoding it to `prost_types` drops the options.
+/// Compiles the files to an encoded descriptor set. It stays encoded: decoding it to `prost_types`
+/// drops the options.
 fn compile(set: &Set) -> Result<Vec<u8>, Failure> {
     let mut compiler = protox::Compiler::new(set.includes)?;
     compiler.include_imports(true).include_source_info(true);
@@ -122,7 +124,8 @@ fn messages(set: &Set, bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes comments that are no good documentation: those of copied files, and the linter's directives.
+/// Removes comments that are no good documentation: those of copied files, and the linter's
+/// directives.
 fn tidy_comments(files: &mut FileDescriptorSet) {
     for file in &mut files.file {
         if file.package().starts_with("google.") {

@@ -3,12 +3,12 @@
 
 use serde_json::{Map, Value};
 
+use crate::kernel::models::ModelTable;
+use crate::kernel::schema::Schema;
 use crate::kernel::spec::{
     AgentSpec, Delivery, Handler, ModelSettings, Parameter, ParameterType, SimFailure, SimModel,
     SimToolCall, SimTurn, Tool,
 };
-use crate::kernel::models::ModelTable;
-use crate::kernel::schema::Schema;
 use crate::kernel::template::Templates;
 use crate::kernel::{Error, Result, json, parameters};
 use crate::proto::runplane::v1 as pb;
@@ -237,7 +237,10 @@ fn sim_turn(turn: pb::SimTurn, i: usize, tools: &[Tool]) -> Result<SimTurn> {
     for (j, call) in turn.tool_calls.into_iter().enumerate() {
         let path = format!("{path}.tool_calls[{j}].name");
         if !tools.iter().any(|tool| tool.name == call.name) {
-            return Err(Error::field(&path, format!("{path}: the agent has no tool {}", call.name)));
+            return Err(Error::field(
+                &path,
+                format!("{path}: the agent has no tool {}", call.name),
+            ));
         }
         let arguments = call.arguments.map(json::from_struct).unwrap_or_default();
         tool_calls.push(SimToolCall { name: call.name, arguments });

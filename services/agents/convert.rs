@@ -1,7 +1,7 @@
 //! Rows to messages, and back where a message becomes a row: the only file here that knows both.
 
-use crate::kernel::spec::{AgentSpec, Delivery, Handler, ParameterType, SimModel, Tool};
 use crate::kernel::page::{Order, Page, Paged};
+use crate::kernel::spec::{AgentSpec, Delivery, Handler, ParameterType, SimModel, Tool};
 use crate::kernel::{Environment, Error, Result, Timestamp, ids, json};
 use crate::proto::runplane::v1 as pb;
 use crate::store::tables::{agent, agent_version};

@@ -59,7 +59,9 @@ fn named<'a>(paths: &'a [String], new: &'a Map<String, Value>) -> Result<Vec<&'a
             _ => {
                 let shown: String = path.chars().take(64).collect();
                 let message = format!("update_mask names {shown}, which cannot be changed");
-                return Err(Error::field("update_mask", message).with("allowed", MUTABLE.join(", ")));
+                return Err(
+                    Error::field("update_mask", message).with("allowed", MUTABLE.join(", "))
+                );
             }
         }
     }

@@ -48,7 +48,10 @@ impl<R: RunsService> AgentsService for Agents<R> {
         reply(create::create(self, &caller(&r)?, r.into_inner()).await)
     }
 
-    async fn list_agents(&self, r: Request<pb::ListAgentsRequest>) -> Reply<pb::ListAgentsResponse> {
+    async fn list_agents(
+        &self,
+        r: Request<pb::ListAgentsRequest>,
+    ) -> Reply<pb::ListAgentsResponse> {
         reply(list::list(self, &caller(&r)?, r.into_inner()).await)
     }
 

@@ -15,9 +15,9 @@ pub(super) async fn set<R>(
     let row = agents
         .store
         .tx("publish_agent", move |tx| {
-            Box::pin(async move {
-                store::agents::set_published(tx, scope, id, published, now).await
-            })
+            Box::pin(
+                async move { store::agents::set_published(tx, scope, id, published, now).await },
+            )
         })
         .await?;
     convert::agent(row)

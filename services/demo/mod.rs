@@ -149,9 +149,9 @@ fn agent(model: &str, tool_url: &str) -> Value {
                     }]
                 },
                 {
-                    "text": "{{ result.count }} payments failed today, {{ '%.2f' % \
-                        (result.total_cents / 100) }} USD in all. The largest was \
-                        {{ '%.2f' % (result.payments[0].amount_cents / 100) }} USD by \
+                    "text": "{{ result.count }} payments failed today, \
+                        {{ (result.total_cents / 100) | round(2) }} USD in all. The largest was \
+                        {{ (result.payments[0].amount_cents / 100) | round(2) }} USD by \
                         {{ result.payments[0].customer }} ({{ result.payments[0].failure_code }})."
                 }
             ]

@@ -32,7 +32,11 @@ pub(super) fn welcome(base: &str, model: &str) {
 }
 
 pub(super) fn agent(agent: &Value) {
-    say(&format!("\nAgent {} ({}) is defined and published.", text(&agent["id"]), text(&agent["name"])));
+    say(&format!(
+        "\nAgent {} ({}) is defined and published.",
+        text(&agent["id"]),
+        text(&agent["name"])
+    ));
 }
 
 /// Prints the events as they come; the run's id.

@@ -180,7 +180,11 @@ mod tests {
         for odd in ["x", "-1", "NaN", "inf", "1e999"] {
             let mut headers = HeaderMap::new();
             headers.insert("x-server-timeout", HeaderValue::from_static(odd));
-            assert_eq!(asked(&headers).unwrap_err().fact("field"), Some("x-server-timeout"), "{odd}");
+            assert_eq!(
+                asked(&headers).unwrap_err().fact("field"),
+                Some("x-server-timeout"),
+                "{odd}"
+            );
         }
     }
 }

@@ -33,7 +33,8 @@ impl Health {
 
     /// The answer to a health path; `None` for any other.
     pub async fn answer(&self, method: &Method, path: &str) -> Option<Response> {
-        if !matches!(path, "/healthz" | "/readyz") || !matches!(*method, Method::GET | Method::HEAD) {
+        if !matches!(path, "/healthz" | "/readyz") || !matches!(*method, Method::GET | Method::HEAD)
+        {
             return None;
         }
         if path == "/healthz" {
@@ -43,7 +44,10 @@ impl Health {
             return Some(plain(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#));
         }
         if !(self.probe)().await {
-            return Some(plain(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"store unavailable"}"#));
+            return Some(plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                r#"{"status":"store unavailable"}"#,
+            ));
         }
         Some(plain(StatusCode::OK, r#"{"status":"ready"}"#))
     }

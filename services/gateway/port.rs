@@ -29,8 +29,12 @@ const STREAMS_MAX: u32 = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is done, then gives calls in flight `drain` to end.
-pub async fn serve<S>(listener: TcpListener, stack: S, stop: impl Future<Output = ()>, drain: Duration)
-where
+pub async fn serve<S>(
+    listener: TcpListener,
+    stack: S,
+    stop: impl Future<Output = ()>,
+    drain: Duration,
+) where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {

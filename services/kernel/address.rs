@@ -1,5 +1,6 @@
-//! Which addresses the server may call on behalf of others: the public internet, and what the operator allows. Pure
-//! rules; `runtime/egress.rs` applies them to every call and to every answer of the resolver. Never resolves a name.
+//! Which addresses the server may call on behalf of others: the public internet, and what the
+//! operator allows. Pure rules; `runtime/egress.rs` applies them to every call and to every answer
+//! of the resolver. Never resolves a name.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,7 +11,8 @@ use url::{Host, Url};
 /// Most bytes of a URL.
 const URL_BYTES_MAX: usize = 2048;
 
-/// Networks that are not the public internet: IANA's special-purpose registry, multicast and class E.
+/// Networks that are not the public internet: IANA's special-purpose registry, multicast and class
+/// E.
 const CLOSED_V4: [(Ipv4Addr, u8); 17] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
@@ -123,7 +125,8 @@ fn is_public(address: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    /// Each of these would reach something that is not the public internet, or is no call that we make.
+    /// Each of these would reach something that is not the public internet, or is no call that we
+    /// make.
     const BLOCKED: &[&str] = &[
         "http://127.0.0.1/",
         "http://127.1/",

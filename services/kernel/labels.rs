@@ -12,7 +12,8 @@ const FILTERS_MAX: usize = 4;
 /// Labels within the limits, in the order of their names.
 pub fn checked(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     if labels.len() > PAIRS_MAX {
-        let message = format!("metadata has {} pairs, at most {PAIRS_MAX} are allowed", labels.len());
+        let message =
+            format!("metadata has {} pairs, at most {PAIRS_MAX} are allowed", labels.len());
         return Err(Error::field("metadata", message).with("limit", PAIRS_MAX.to_string()));
     }
     for (name, value) in &labels {
@@ -31,7 +32,8 @@ pub fn checked(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, Stri
 /// The pairs of a filter, each written `name:value`.
 pub fn filter(pairs: &[String]) -> Result<Vec<(String, String)>> {
     if pairs.len() > FILTERS_MAX {
-        let message = format!("metadata has {} pairs, at most {FILTERS_MAX} can filter", pairs.len());
+        let message =
+            format!("metadata has {} pairs, at most {FILTERS_MAX} can filter", pairs.len());
         return Err(Error::field("metadata", message).with("limit", FILTERS_MAX.to_string()));
     }
     let split = |pair: &String| {

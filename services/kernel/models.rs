@@ -1,5 +1,6 @@
-//! Which model a name stands for: `sim`, an alias of `[models]`, or `provider/model`. Asked when an agent is written and
-//! when a run calls its model, so both say the same. Never speaks to a provider.
+//! Which model a name stands for: `sim`, an alias of `[models]`, or `provider/model`. Asked when an
+//! agent is written and when a run calls its model, so both say the same. Never speaks to a
+//! provider.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
-//! Pages of lists: what a caller asks for, where a page goes on, and the opaque cursors that say so. Called by every service
-//! that lists; the questions of the store take a [`Page`] and answer a [`Paged`]. Never knows what is listed.
+//! Pages of lists: what a caller asks for, where a page goes on, and the opaque cursors that say
+//! so. Called by every service that lists; the questions of the store take a [`Page`] and answer a
+//! [`Paged`]. Never knows what is listed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +15,8 @@ use super::error::{Error, Reason, Result};
 pub const LIMIT_DEFAULT: u32 = 20;
 /// Most rows on a page.
 pub const LIMIT_MAX: u32 = 100;
-/// Last page of offset paging; whoever needs more follows the cursor, which costs the same at any depth.
+/// Last page of offset paging; whoever needs more follows the cursor, which costs the same at any
+/// depth.
 pub const PAGE_MAX: u32 = 100_000;
 
 const AT_BYTES: usize = 8;
@@ -161,8 +163,8 @@ impl Cursors {
         Self { mac: Hmac::new(&key) }
     }
 
-    /// The cursors of the list of this name and owner. `filters` are any bytes that say what the list leaves out; the order
-    /// belongs to them.
+    /// The cursors of the list of this name and owner. `filters` are any bytes that say what the
+    /// list leaves out; the order belongs to them.
     #[must_use]
     pub fn list(&self, name: &'static str, scope: Scope, filters: &[u8]) -> List {
         let mut mac = self.mac.clone();
@@ -179,8 +181,8 @@ impl List {
     /// The page that a request asks for.
     ///
     /// # Errors
-    /// `invalid_field` for a limit or number out of bounds, or a number beside a cursor; `invalid_cursor` for a cursor that is
-    /// not of this list.
+    /// `invalid_field` for a limit or number out of bounds, or a number beside a cursor;
+    /// `invalid_cursor` for a cursor that is not of this list.
     pub fn page(&self, asked: Asked<'_>) -> Result<Page> {
         let limit = bounded("limit", asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
         if asked.page.is_some() && !asked.cursor.is_empty() {

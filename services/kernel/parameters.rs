@@ -1,5 +1,5 @@
-//! Typed parameters: what an agent may declare, and what a run may give. Called when an agent is written and when a run
-//! is created; what comes out is pinned with the run.
+//! Typed parameters: what an agent may declare, and what a run may give. Called when an agent is
+//! written and when a run is created; what comes out is pinned with the run.
 
 use std::collections::HashSet;
 
@@ -87,11 +87,12 @@ fn check_rest(field: &str, parameter: &Parameter) -> Result<()> {
     }
 }
 
-/// Checks what a run gives against what its agent declares, and fills in the rest: the default, or else null. The
-/// reserved ones that were given are kept.
+/// Checks what a run gives against what its agent declares, and fills in the rest: the default, or
+/// else null. The reserved ones that were given are kept.
 ///
 /// # Errors
-/// `unknown_parameter`, `invalid_parameter_value` or `missing_field`, naming the field, such as `parameters.tone`.
+/// `unknown_parameter`, `invalid_parameter_value` or `missing_field`, naming the field, such as
+/// `parameters.tone`.
 pub fn fill(declared: &[Parameter], given: &Map<String, Value>) -> Result<Map<String, Value>> {
     let mut filled = Map::new();
     for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {

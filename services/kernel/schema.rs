@@ -1,5 +1,6 @@
-//! JSON Schemas (draft 2020-12) of callers: of a parameter, of a tool's arguments. No remote references, patterns in
-//! linear time. Compiled when written, to refuse bad ones, and again where values are checked.
+//! JSON Schemas (draft 2020-12) of callers: of a parameter, of a tool's arguments. No remote
+//! references, patterns in linear time. Compiled when written, to refuse bad ones, and again where
+//! values are checked.
 
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};

@@ -1,5 +1,6 @@
-//! Templates and conditions that agents carry, in the syntax of Jinja: instructions, the texts and arguments of `sim`.
-//! Checked when an agent is written, filled by the runtime. Bounded in steps and in output; an undefined name is an error.
+//! Templates and conditions that agents carry, in the syntax of Jinja: instructions, the texts and
+//! arguments of `sim`. Checked when an agent is written, filled by the runtime. Bounded in steps
+//! and in output; an undefined name is an error.
 
 use std::io;
 
@@ -102,7 +103,8 @@ impl Templates {
         String::from_utf8(output.0).map_err(|error| error.to_string())
     }
 
-    /// Fills the strings in a JSON value. A string that is one `{{ … }}` becomes the value itself, with its type.
+    /// Fills the strings in a JSON value. A string that is one `{{ … }}` becomes the value itself,
+    /// with its type.
     ///
     /// # Errors
     /// As [`Templates::render`].

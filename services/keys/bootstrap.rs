@@ -67,7 +67,6 @@ pub async fn key(
     Ok(fresh.secret)
 }
 
-
 fn signing_secret(pepper: &Pepper, project: uuid::Uuid) -> String {
     use base64::Engine as _;
     let mut random = [0u8; 16];

@@ -15,10 +15,9 @@ pub(super) fn run(row: run::Model, messages: Vec<pb::Message>, now: Timestamp) -
     let created = Timestamp(row.created_at);
     let ended = row.completed_at.map(Timestamp);
     let total = row.input_tokens.saturating_add(row.output_tokens);
-    let error = row.error_code.map(|code| pb::RunError {
-        code,
-        message: row.error_message.unwrap_or_default(),
-    });
+    let error = row
+        .error_code
+        .map(|code| pb::RunError { code, message: row.error_message.unwrap_or_default() });
     Ok(pb::Run {
         id: ids::format(Kind::Run, row.id),
         object: "run".to_owned(),

@@ -46,8 +46,7 @@ async fn start(runs: &Runs, caller: &Caller, request: pb::CreateRunRequest) -> R
     let input = input(request.input, request.query)?;
     let metadata = labels::checked(request.metadata)?;
     let session_id = session(request.session_id)?;
-    let (agent_id, version, spec) =
-        agent(runs, caller, &request.agent_id, request.version).await?;
+    let (agent_id, version, spec) = agent(runs, caller, &request.agent_id, request.version).await?;
     let given = request.parameters.map(json::from_struct).unwrap_or_default();
     let parameters = parameters::fill(&spec.parameters, &given)?;
     let new = NewRun {
@@ -123,4 +122,3 @@ fn no_agent(id: &str) -> Error {
     let shown: String = id.chars().take(64).collect();
     Error::new(Reason::AgentNotFound, format!("agent {shown} not found or not published"))
 }
-

@@ -37,7 +37,8 @@ pub(super) async fn list(
         let message = format!("limit is {limit}, must be 1 to {LIMIT_MAX}");
         return Err(Error::field("limit", message).with("limit", format!("1 to {LIMIT_MAX}")));
     }
-    let page = runs.engine.events_page(caller.scope, run_id, after.seq, limit.unsigned_abs()).await?;
+    let page =
+        runs.engine.events_page(caller.scope, run_id, after.seq, limit.unsigned_abs()).await?;
     let next = page.has_more.then(|| page.events.last().map(|event| event.id.to_string()));
     Ok(pb::ListRunEventsResponse {
         object: "list".to_owned(),

@@ -86,10 +86,7 @@ impl RunsService for Runs {
         reply(submit::submit(self, &caller, r.into_inner(), prefer).await)
     }
 
-    async fn stream_tool_outputs(
-        &self,
-        r: Request<pb::SubmitToolOutputsRequest>,
-    ) -> Reply<Events> {
+    async fn stream_tool_outputs(&self, r: Request<pb::SubmitToolOutputsRequest>) -> Reply<Events> {
         reply(submit::stream(self, &caller(&r)?, r.into_inner()).await)
     }
 }

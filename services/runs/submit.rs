@@ -67,7 +67,8 @@ fn checked(outputs: Vec<pb::ToolOutput>) -> Result<Vec<Output>> {
         let bytes = value.to_string().len();
         if bytes > OUTPUT_BYTES_MAX {
             let field = path("output");
-            let message = format!("{field} has {bytes} bytes, at most {OUTPUT_BYTES_MAX} are allowed");
+            let message =
+                format!("{field} has {bytes} bytes, at most {OUTPUT_BYTES_MAX} are allowed");
             return Err(Error::field(field, message).with("limit", OUTPUT_BYTES_MAX.to_string()));
         }
         let call_id = output.tool_call_id;

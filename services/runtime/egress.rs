@@ -1,6 +1,7 @@
-//! The one client for calls on behalf of others: every address is checked, in the URL and in the resolver's answer; no
-//! redirect is followed, no proxy used, no answer taken beyond its bounds. Used by HTTP tools. The client for providers is
-//! made here too, without the address rules, because their addresses come from the operator.
+//! The one client for calls on behalf of others: every address is checked, in the URL and in the
+//! resolver's answer; no redirect is followed, no proxy used, no answer taken beyond its bounds.
+//! Used by HTTP tools. The client for providers is made here too, without the address rules,
+//! because their addresses come from the operator.
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;
@@ -148,9 +149,11 @@ fn basic() -> ClientBuilder {
         .pool_max_idle_per_host(IDLE_PER_HOST)
 }
 
-/// Builds a client. On a machine without any CA certificate it speaks plain HTTP and refuses every HTTPS peer.
+/// Builds a client. On a machine without any CA certificate it speaks plain HTTP and refuses every
+/// HTTPS peer.
 fn built(builder: impl Fn() -> ClientBuilder) -> Result<Client> {
-    // Fails when one is installed already, by `main` or by an embedding program: that one is as good.
+    // Fails when one is installed already, by `main` or by an embedding program: that one is as
+    // good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     builder()
         .build()
@@ -161,8 +164,8 @@ fn built(builder: impl Fn() -> ClientBuilder) -> Result<Client> {
         .map_err(Error::internal)
 }
 
-/// Resolves names and passes on only the addresses that may be called. The connection uses exactly these, so a name
-/// that changes its answer gains nothing.
+/// Resolves names and passes on only the addresses that may be called. The connection uses exactly
+/// these, so a name that changes its answer gains nothing.
 #[derive(Clone)]
 struct Filter {
     policy: Arc<AddressPolicy>,

@@ -1,5 +1,5 @@
-//! The data of the events that the loop appends, as `Message`, `ToolRequested`, `ToolCompleted` and `ToolFailed` of the
-//! contract have it in JSON. Fields that say nothing are left out.
+//! The data of the events that the loop appends, as `Message`, `ToolRequested`, `ToolCompleted` and
+//! `ToolFailed` of the contract have it in JSON. Fields that say nothing are left out.
 
 use serde_json::{Map, Value, json};
 

@@ -1,5 +1,6 @@
-//! What one claim of a run does: the agent loop, its models and its tools. Built once by `serve.rs`, which hands
-//! [`Runtime::drive`] to the engine. Writes only through the journal that a claim brings; never touches the store.
+//! What one claim of a run does: the agent loop, its models and its tools. Built once by
+//! `serve.rs`, which hands [`Runtime::drive`] to the engine. Writes only through the journal that a
+//! claim brings; never touches the store.
 
 mod agent_loop;
 mod egress;
@@ -38,7 +39,8 @@ pub struct RuntimeConfig {
     pub models: ModelTable,
     /// Private networks that tools may call.
     pub allow_subnets: Vec<IpNet>,
-    /// Milliseconds before the first retry of a model or a tool; each further one waits twice as long, at most 30 s.
+    /// Milliseconds before the first retry of a model or a tool; each further one waits twice as
+    /// long, at most 30 s.
     pub retry_base_ms: u64,
     /// Milliseconds that a provider's stream may be silent before it counts as broken.
     pub model_idle_ms: u64,

@@ -1,5 +1,6 @@
-//! What the journal's rows of a run hold: the requests and results of model and tool calls. Written by the loop, read
-//! back by `thread.rs` in a later claim, also of a later version of this program: fields are only ever added.
+//! What the journal's rows of a run hold: the requests and results of model and tool calls. Written
+//! by the loop, read back by `thread.rs` in a later claim, also of a later version of this program:
+//! fields are only ever added.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -1,4 +1,5 @@
-//! How long to wait before a call is made again. Used for models and for HTTP tools. Never decides whether.
+//! How long to wait before a call is made again. Used for models and for HTTP tools. Never decides
+//! whether.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ const ASKED_MAX: Duration = Duration::from_secs(60);
 /// Longest wait of our own.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// The wait before retry `n`, from 0: what the other side asked for, or else double the last with jitter.
+/// The wait before retry `n`, from 0: what the other side asked for, or else double the last with
+/// jitter.
 pub(crate) fn delay(n: u32, base: Duration, asked: Option<Duration>) -> Duration {
     if let Some(asked) = asked {
         return asked.min(ASKED_MAX);

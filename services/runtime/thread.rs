@@ -1,5 +1,5 @@
-//! Where a run stands: a pure fold of its journal. Asked by the loop at the start of a claim, kept up to date by it
-//! afterwards. Reads nothing, writes nothing, knows no time.
+//! Where a run stands: a pure fold of its journal. Asked by the loop at the start of a claim, kept
+//! up to date by it afterwards. Reads nothing, writes nothing, knows no time.
 
 use serde::de::DeserializeOwned;
 

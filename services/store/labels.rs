@@ -1,5 +1,6 @@
-//! Labels: the pairs in the metadata of agents and runs, kept as digests so that lists filter by them along an index. Written
-//! wherever metadata is written: by `agents.rs`, and by the engine when it creates a run.
+//! Labels: the pairs in the metadata of agents and runs, kept as digests so that lists filter by
+//! them along an index. Written wherever metadata is written: by `agents.rs`, and by the engine
+//! when it creates a run.
 
 use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, IntoIden, Query, SelectStatement};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Set};
@@ -87,7 +88,8 @@ pub(super) async fn remove_agent(
     Ok(())
 }
 
-/// Narrows a select of agents to those with each of these pairs, and says by what it is ordered along the labels' index.
+/// Narrows a select of agents to those with each of these pairs, and says by what it is ordered
+/// along the labels' index.
 pub(super) fn narrow_agents(
     select: &mut SelectStatement,
     scope: Scope,
@@ -99,7 +101,8 @@ pub(super) fn narrow_agents(
     narrow(select, labels, own, &asked(scope, pairs))
 }
 
-/// Narrows a select of runs to those with each of these pairs, and says by what it is ordered along the labels' index.
+/// Narrows a select of runs to those with each of these pairs, and says by what it is ordered along
+/// the labels' index.
 pub(super) fn narrow_runs(
     select: &mut SelectStatement,
     scope: Scope,
@@ -111,7 +114,8 @@ pub(super) fn narrow_runs(
     narrow(select, labels, own, &asked(scope, pairs))
 }
 
-/// The first label is the index that the list walks along; each row found is looked up under the others.
+/// The first label is the index that the list walks along; each row found is looked up under the
+/// others.
 fn narrow<L: EntityTrait, O: EntityTrait>(
     select: &mut SelectStatement,
     (table, label, theirs): (L, L::Column, By),

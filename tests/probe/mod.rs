@@ -183,14 +183,19 @@ impl ProbeService for Prober {
             "started" => stream::iter([step(1)]).chain(silence).boxed(),
             "bare" => stream::iter([Ok(Event::default())]).boxed(),
             "sly" => {
-                let nested = Nested { display_name: "a\nb\r\n\ndata: c".to_owned(), ..Nested::default() };
+                let nested =
+                    Nested { display_name: "a\nb\r\n\ndata: c".to_owned(), ..Nested::default() };
                 let id = "1\ndata: x\0".to_owned();
                 let r#type = "a\r\nid: 2".to_owned();
                 stream::iter([Ok(Event { id, r#type, data: Some(Data::Step(nested)) })]).boxed()
             }
             _ => {
                 let done = Echo { probe: Some(probe), ..Echo::default() };
-                let done = Event { id: String::new(), r#type: "done".to_owned(), data: Some(Data::Done(done)) };
+                let done = Event {
+                    id: String::new(),
+                    r#type: "done".to_owned(),
+                    data: Some(Data::Done(done)),
+                };
                 stream::iter([step(1), step(2), Ok(done)]).boxed()
             }
         };

@@ -153,7 +153,8 @@ on_both! {
         for metadata in [pairs(&[]), pairs(&[("team", "pay")])] {
             let filter = Filter { metadata, ..Filter::default() };
             let page = Page { position: Position::Offset(3), ..first(2, Order::Asc) };
-            let listed = agents::list(db.store.read(), OWNER, &filter, &page).await.expect("listed");
+            let listed = agents::list(db.store.read(), OWNER, &filter, &page).await;
+            let listed = listed.expect("listed");
             assert_eq!((listed.total, listed.pages(&page)), (Some(5), Some(3)));
             assert_eq!((listed.items.len(), listed.has_more, listed.next), (1, false, None));
             assert_eq!(listed.items[0].name, "agent 5");
@@ -166,7 +167,9 @@ on_both! {
             agent = update(&db.store, &agent, "next").await.expect("updated");
         }
         let conn = db.store.read();
-        let ask = |page: Page| async move { agents::list_versions(conn, OWNER, agent.id, &page).await };
+        let ask = |page: Page| async move {
+            agents::list_versions(conn, OWNER, agent.id, &page).await
+        };
         let up = walk(2, Order::Asc, ask).await;
         assert_eq!(up.iter().map(|row| row.version).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
         let down = walk(3, Order::Desc, ask).await;

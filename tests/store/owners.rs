@@ -1,4 +1,5 @@
-//! No question meets the rows of another owner: neither another project's nor the other environment's.
+//! No question meets the rows of another owner: neither another project's nor the other
+//! environment's.
 
 use runplane::kernel::page::{Page, Position};
 use runplane::kernel::{Environment, Reason, Result, Scope, Timestamp};

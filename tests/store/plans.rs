@@ -118,3 +118,19 @@ async fn no_list_scans_or_sorts() {
         assert_walks(&conn, "keys");
     }
 }
+
+#[tokio::test]
+async fn several_states_are_merged_from_their_windows() {
+    let db = Database::sqlite().await;
+    let conn = Explaining { conn: db.store.read(), plans: Mutex::default() };
+    let filter = runs::Filter { statuses: vec!["failed", "expired"], ..runs::Filter::default() };
+    for page in pages() {
+        runs::list(&conn, OWNER, &filter, &page).await.expect("listed");
+        let plans = conn.take();
+        let windows = plans.iter().filter(|plan| plan.contains("INDEX runs_status"));
+        assert_eq!(windows.count(), 2, "{plans:#?}");
+        assert!(!plans.iter().any(|plan| plan.starts_with("SCAN runs")), "{plans:#?}");
+        let sorts = plans.iter().filter(|plan| plan.contains("TEMP B-TREE")).count();
+        assert!(sorts <= 1, "more is sorted than the page: {plans:#?}");
+    }
+}

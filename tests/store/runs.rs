@@ -83,7 +83,8 @@ on_both! {
     }
 
     async fn a_walk_meets_every_run_that_was_there_once(db: Database) {
-        let there: Vec<Run> = (0..60).map(|n| run(OWNER, n * 10, i64::try_from(n / 4).expect("small"))).collect();
+        let at = |n: u128| i64::try_from(n / 4).expect("small");
+        let there: Vec<Run> = (0..60).map(|n| run(OWNER, n * 10, at(n))).collect();
         insert_runs(&db.store, OWNER, there.clone()).await;
         for order in [Order::Asc, Order::Desc] {
             let added = std::cell::Cell::new(1_u128);

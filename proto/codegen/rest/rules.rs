@@ -45,6 +45,7 @@ pub fn read(services: &[Service]) -> Result<Vec<Rule<'_>>, Failure> {
     for (service, of) in services.iter().enumerate() {
         for method in &of.methods {
             for http in &method.http_rules {
+                check_twin(of, method)?;
                 let rule = rule(rules.len(), service, method, http).map_err(|failure| {
                     format!(
                         "method {}: {} {}: {failure}",
@@ -147,6 +148,18 @@ fn check_answer(method: &Method, http: &HttpRule) -> Result<(), Failure> {
         None => {
             Err(format!("response_body: {} has no field {name}", method.output.full_name()).into())
         }
+    }
+}
+
+/// A caller of a method and of its stream needs the same scope: the gate asks before it knows which it will be.
+fn check_twin(service: &Service, method: &Method) -> Result<(), Failure> {
+    let twin = service.methods.iter().find(|twin| twin.name == method.rule.stream_method);
+    match twin.filter(|twin| twin.rule.scope != method.rule.scope) {
+        Some(twin) => {
+            let (path, other) = (&method.grpc_path, &twin.grpc_path);
+            Err(format!("method {path}: its scope is not that of its stream {other}").into())
+        }
+        None => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use tonic::{Status, metadata::MetadataMap};
 
-use crate::kernel::{error::Error, reply::RequestId};
+use crate::kernel::error::Error;
 
 use super::{
     TranscoderOptions,
@@ -40,7 +40,8 @@ pub struct Call {
     pub(super) extensions: Extensions,
     pub(super) body: Bytes,
     pub(super) form: Form,
-    pub(super) request_id: Option<RequestId>,
+    /// The request's id, when the answer may be a stream.
+    pub(super) request_id: String,
     pub(super) options: Arc<TranscoderOptions>,
 }
 

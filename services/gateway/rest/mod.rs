@@ -22,7 +22,7 @@ use std::{
 };
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use http_body::Body as _;
 use tonic::Status;
 use tower::Service;
@@ -35,7 +35,7 @@ use crate::kernel::{
 use alias::Alias;
 use call::Call;
 use route::{Found, Router};
-use table::{Answer, Api, Rule};
+use table::{Answer, Api, Rule, Shape};
 
 /// Limits and habits of the transcoder.
 #[derive(Debug, Clone)]
@@ -104,14 +104,14 @@ impl Transcoder {
         let (parts, body) = request.into_parts();
         let request_id = parts.extensions.get::<RequestId>().cloned();
         let head = parts.method == Method::HEAD;
-        let answer = self.inner.answer(parts, body, request_id.clone()).await;
+        let answer = self.inner.answer(parts, body).await;
         let response = answer.unwrap_or_else(|status| failure(status, request_id));
         if head { bodiless(response) } else { response }
     }
 }
 
 impl Inner {
-    async fn answer(&self, parts: Parts, body: Body, request_id: Option<RequestId>) -> Answer {
+    async fn answer(&self, parts: Parts, body: Body) -> Answer {
         let Parts { method, uri, mut headers, extensions, .. } = parts;
         let alias = alias::find(&self.options.aliases, uri.path());
         let path = alias.map(|(alias, path)| {
@@ -127,6 +127,7 @@ impl Inner {
         let form = self.form(&method, &headers, rule)?;
         let body = body::read(body, &headers, rule.body, self.options.body_bytes_max).await?;
         let options = Arc::clone(&self.options);
+        let request_id = request_id(rule, &extensions);
         let call =
             Call { rule, uri, path, verb, headers, extensions, body, form, request_id, options };
         self.api.dispatch(call).await
@@ -139,7 +140,11 @@ impl Inner {
         headers: &HeaderMap,
         rule: &Rule,
     ) -> Result<accept::Form, Error> {
-        if method == Method::HEAD { Ok(accept::Form::Json) } else { accept::choose(headers, rule.shape) }
+        if method == Method::HEAD {
+            Ok(accept::Form::Json)
+        } else {
+            accept::choose(headers, rule.shape)
+        }
     }
 }
 
@@ -156,6 +161,14 @@ impl Service<http::Request<Body>> for Transcoder {
         let transcoder = self.clone();
         Box::pin(async move { Ok(transcoder.serve(request).await) })
     }
+}
+
+/// The id that a stream needs after the request is gone.
+fn request_id(rule: &Rule, extensions: &Extensions) -> String {
+    if rule.shape == Shape::Unary {
+        return String::new();
+    }
+    extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
 }
 
 fn failure(status: Status, request_id: Option<RequestId>) -> http::Response<Body> {

@@ -148,11 +148,18 @@ fn plus(text: &str) -> std::borrow::Cow<'_, str> {
 }
 
 fn unknown(name: &str) -> Error {
+    let name = cut(name);
     Error::new(Reason::UnknownField, format!("unknown query parameter {name}")).with("field", name)
 }
 
 fn invalid(name: &str, why: &str) -> Error {
+    let name = cut(name);
     Error::field(name, format!("the query parameter {name}: {why}"))
+}
+
+/// The part of a name that an answer repeats.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(100)]
 }
 
 fn too_much(limit: String) -> Error {

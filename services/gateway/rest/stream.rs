@@ -68,8 +68,7 @@ impl Call {
         let (metadata, stream, extensions) = response.into_parts();
         let mut items = Box::pin(stream);
         let lines = self.form == Form::Lines;
-        let id = self.request_id.as_ref().map(|id| id.0.clone());
-        let framing = Framing { lines, request_id: id.unwrap_or_default() };
+        let framing = Framing { lines, request_id: self.request_id.clone() };
         let wait = Duration::from_millis(self.options.first_item_wait_ms);
         let (opening, ended) = match timeout(wait, items.next()).await {
             Ok(Some(item)) => (Some(framing.item(&item?)), false),
@@ -173,4 +172,34 @@ fn put(out: &mut Vec<u8>, name: &[u8], value: &str) {
     out.extend_from_slice(name);
     out.extend(value.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
     out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    impl Event for String {}
+
+    #[tokio::test]
+    async fn a_silent_stream_tells_at_each_tick_that_it_lives() {
+        for (lines, expected) in
+            [(false, "data: \"a\"\n\n: ping\n\n: ping\n\n"), (true, "{\"result\":\"a\"}\n")]
+        {
+            let item = Ok::<_, Status>("a".to_owned());
+            let mut frames = Frames {
+                framing: Framing { lines, request_id: String::new() },
+                opening: None,
+                items: Box::pin(stream::iter([item]).chain(stream::pending())),
+                ticks: stream::iter([(), ()]).chain(stream::pending()),
+                ended: false,
+            };
+            let mut text = Vec::new();
+            while let Poll::Ready(Some(Ok(frame))) = futures::poll!(frames.next()) {
+                text.extend_from_slice(&frame);
+            }
+            assert_eq!(String::from_utf8(text).unwrap(), expected);
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! The model call of a round: intent, answer with retries, and the commit that carries the answer together with the
-//! intents of the tool calls that it asks for.
+//! The model call of a round: intent, answer with retries, and the commit that carries the answer
+//! together with the intents of the tool calls that it asks for.
 
 use std::time::Duration;
 
@@ -63,7 +63,8 @@ impl Claim<'_> {
         message_id
     }
 
-    /// The messages before the first answer. They are written with the first intent, so never twice.
+    /// The messages before the first answer. They are written with the first intent, so never
+    /// twice.
     fn open(&mut self, iteration_id: &str) {
         let at = self.now();
         for (role, text) in [("system", &self.system), ("user", &self.user)] {
@@ -75,8 +76,8 @@ impl Claim<'_> {
         }
     }
 
-    /// The answer and the id of its message. Text that was shown of a try that failed is void: the next try has an id
-    /// of its own, and its text begins at 0.
+    /// The answer and the id of its message. Text that was shown of a try that failed is void: the
+    /// next try has an id of its own, and its text begins at 0.
     async fn answer(&self, first_id: String) -> Result<(String, Answer), Failure> {
         let run = &self.attempt.run;
         let settings = settings(&run.spec.model_settings, &run.parameters);

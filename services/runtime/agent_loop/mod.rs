@@ -1,5 +1,6 @@
-//! The agent loop: model call, tool calls, and again, until the model asks for nothing more. Where it stands is a fold of
-//! the journal (`thread.rs`); every intent is committed before its effect, and each commit carries all that is ready.
+//! The agent loop: model call, tool calls, and again, until the model asks for nothing more. Where
+//! it stands is a fold of the journal (`thread.rs`); every intent is committed before its effect,
+//! and each commit carries all that is ready.
 
 mod ask;
 mod tools;
@@ -114,7 +115,8 @@ impl<'a> Claim<'a> {
         committed.map_err(|_| Box::new(Outcome::Stopped))
     }
 
-    /// Waits for an effect, unless the run is cancelled or its time is over first: then the effect is dropped.
+    /// Waits for an effect, unless the run is cancelled or its time is over first: then the effect
+    /// is dropped.
     async fn effect<T>(&self, in_flight: &[String], effect: impl Future<Output = T>) -> Flow<T> {
         tokio::select! {
             biased;
@@ -169,8 +171,8 @@ fn failed(code: &str, message: &str) -> Box<Outcome> {
     Box::new(Outcome::Failed(Commit::default(), code.to_owned(), message.to_owned()))
 }
 
-/// The system message: the agent's instructions over the run's parameters and input. A parameter called `input` hides
-/// the input.
+/// The system message: the agent's instructions over the run's parameters and input. A parameter
+/// called `input` hides the input.
 fn instructions(templates: &Templates, run: &Pinned) -> Result<String, String> {
     let source = &run.spec.instructions;
     if !source.contains('{') {

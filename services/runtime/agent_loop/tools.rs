@@ -1,5 +1,5 @@
-//! The tool calls of a round: those that can be answered at once, those that are sent, in parallel, and those that wait
-//! for the caller. Every result is committed before the next wait.
+//! The tool calls of a round: those that can be answered at once, those that are sent, in parallel,
+//! and those that wait for the caller. Every result is committed before the next wait.
 
 use std::time::Duration;
 
@@ -37,7 +37,8 @@ enum Plan<'a> {
 type Place = usize;
 
 impl<'a> Claim<'a> {
-    /// Takes every call of the last round as far as it can go. Ends the claim when some wait for the caller.
+    /// Takes every call of the last round as far as it can go. Ends the claim when some wait for
+    /// the caller.
     pub(super) async fn use_tools(&mut self) -> Flow<()> {
         let (mut answered, mut to_send, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         for (place, call) in self.open_calls() {

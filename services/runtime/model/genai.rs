@@ -1,5 +1,6 @@
-//! Models of providers: OpenAI and all that is compatible, Anthropic, Gemini, Ollama. Translates our question and the
-//! crate's stream; endpoint and key go with every call, so nothing is read from the environment.
+//! Models of providers: OpenAI and all that is compatible, Anthropic, Gemini, Ollama. Translates
+//! our question and the crate's stream; endpoint and key go with every call, so nothing is read
+//! from the environment.
 
 use std::error::Error as StdError;
 use std::time::Duration;

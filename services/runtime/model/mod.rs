@@ -1,5 +1,6 @@
-//! The seam to models: a question goes in, pieces of text come out as they are made, then the whole answer. Two kinds are
-//! behind it, the scripted `sim` and the providers. Called by `agent_loop/ask.rs`; never retries, never journals.
+//! The seam to models: a question goes in, pieces of text come out as they are made, then the whole
+//! answer. Two kinds are behind it, the scripted `sim` and the providers. Called by
+//! `agent_loop/ask.rs`; never retries, never journals.
 
 mod genai;
 mod sim;

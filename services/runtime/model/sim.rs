@@ -1,5 +1,5 @@
-//! The scripted model: the turns of `SimModel` in the contract. No network, no cost, the same answer every time; without
-//! a token rate it answers at once.
+//! The scripted model: the turns of `SimModel` in the contract. No network, no cost, the same
+//! answer every time; without a token rate it answers at once.
 
 use std::time::Duration;
 
@@ -130,7 +130,8 @@ async fn stream(text: &str, tokens_per_second: f64, sink: Sink<'_>) -> Result<i3
     Ok(tokens)
 }
 
-/// A text in pieces the size of tokens: a word with the space before it, or so many letters of a long one.
+/// A text in pieces the size of tokens: a word with the space before it, or so many letters of a
+/// long one.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     const CHARS_MAX: usize = 12;
     let mut rest = text;

@@ -1,5 +1,5 @@
-//! The `http` tool: a signed POST of the arguments to the handler's URL, retried within its bounds. Sends the same
-//! idempotency key on every try and in every claim of the run.
+//! The `http` tool: a signed POST of the arguments to the handler's URL, retried within its bounds.
+//! Sends the same idempotency key on every try and in every claim of the run.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What a tool call needs before it is made: the tool, and arguments that satisfy its schema. The call itself is in
-//! `http.rs`. Called by `agent_loop/tools.rs`; never journals.
+//! What a tool call needs before it is made: the tool, and arguments that satisfy its schema. The
+//! call itself is in `http.rs`. Called by `agent_loop/tools.rs`; never journals.
 
 pub(crate) mod http;
 mod sign;
@@ -66,7 +66,8 @@ impl<'a> Tools<'a> {
     }
 }
 
-/// A call as the journal keeps it: under our id, with arguments that are an object and not too large.
+/// A call as the journal keeps it: under our id, with arguments that are an object and not too
+/// large.
 pub(crate) fn asked(id: String, raw: RawCall) -> Asked {
     let (arguments, problem) = match raw.arguments {
         Value::Object(arguments) => within(arguments),

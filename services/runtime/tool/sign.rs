@@ -1,4 +1,5 @@
-//! Signatures by Standard Webhooks, so that a handler knows who calls it. Checked against the published vector.
+//! Signatures by Standard Webhooks, so that a handler knows who calls it. Checked against the
+//! published vector.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

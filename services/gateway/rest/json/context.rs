@@ -1,11 +1,14 @@
-//! What travels along while one text is read: the options, the depth, and after a mistake its kind and path. It costs
-//! nothing until a mistake is made: the path is gathered on the way out.
+//! What travels along while one text is read: the options, the depth, and after a mistake its kind
+//! and path. It costs nothing until a mistake is made: the path is gathered on the way out.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write;
 
 use super::error::cut;
 use super::{Entry, JsonError, Kind};
+
+/// Most `Any` within each other.
+const ANYS_MAX: u32 = 8;
 
 /// How strictly to read, and which types an `Any` may hold.
 #[derive(Clone, Copy)]
@@ -14,7 +17,8 @@ pub struct Options {
     pub ignore_unknown: bool,
     /// Most levels of nesting, at most 127. Default 100.
     pub depth_max: u32,
-    /// Types that an `Any` may hold besides those of the contract and the well-known ones, sorted by name.
+    /// Types that an `Any` may hold besides those of the contract and the well-known ones, sorted
+    /// by name.
     pub types: &'static [Entry],
 }
 
@@ -45,6 +49,7 @@ pub struct Context {
     pub(super) options: Options,
     depth: Cell<u32>,
     kind: Cell<Option<Kind>>,
+    anys: Cell<u32>,
     skip: Cell<bool>,
     path: RefCell<Vec<Step>>,
 }
@@ -56,6 +61,7 @@ impl Context {
             options,
             depth: Cell::new(0),
             kind: Cell::new(None),
+            anys: Cell::new(0),
             skip: Cell::new(false),
             path: RefCell::default(),
         }
@@ -76,6 +82,24 @@ impl Context {
     /// Comes one level up. After a failure nobody needs to.
     pub(super) fn leave(&self) {
         self.depth.set(self.depth.get() - 1);
+    }
+
+    /// Goes into an `Any`; each is looked through twice, so there is a limit to those within each
+    /// other.
+    pub(super) fn enter_any<E: serde::de::Error>(&self) -> Result<(), E> {
+        self.enter()?;
+        if self.anys.get() == ANYS_MAX {
+            self.kind.set(Some(Kind::Malformed));
+            return Err(E::custom(format_args!("more than {ANYS_MAX} Any within each other")));
+        }
+        self.anys.set(self.anys.get() + 1);
+        Ok(())
+    }
+
+    /// Comes out of an `Any`.
+    pub(super) fn leave_any(&self) {
+        self.anys.set(self.anys.get() - 1);
+        self.leave();
     }
 
     /// Notes, on the way out, where a mistake was made.

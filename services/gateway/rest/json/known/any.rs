@@ -1,5 +1,5 @@
-//! `google.protobuf.Any`: the JSON of the message within, with its type beside. Called through the traits of the codec;
-//! the types are those of the registry.
+//! `google.protobuf.Any`: the JSON of the message within, with its type beside. Called through the
+//! traits of the codec; the types are those of the registry.
 
 use prost_types::Any;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
@@ -29,19 +29,19 @@ impl Json for Any {
 
     fn read_json<'de, D: Deserializer<'de>>(source: D, cx: &Context) -> Result<Self, D::Error> {
         // The type may come last, so the text is looked through for it before it is read.
+        cx.enter_any()?;
         let text = <&RawValue>::deserialize(source)?.get();
-        cx.enter()?;
         let mut probe = serde_json::Deserializer::from_str(text);
         let type_url = probe.deserialize_map(TypeVisitor).map_err(D::Error::custom)?;
         let Some(type_url) = type_url else {
-            cx.leave();
+            cx.leave_any();
             return empty(text).map(|()| Self::default());
         };
         let entry = entry(&type_url, cx.options.types).ok_or_else(|| {
             D::Error::custom(format_args!("`@type` names the unknown type {type_url:?}"))
         })?;
         let value = (entry.read_typed)(text, cx).map_err(D::Error::custom)?;
-        cx.leave();
+        cx.leave_any();
         Ok(Self { type_url, value })
     }
 }

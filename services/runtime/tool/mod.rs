@@ -137,7 +137,9 @@ mod tests {
     fn only_good_arguments_reach_a_tool() {
         let tools = json!([{
             "name": "t",
-            "input_schema": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}},
+            "input_schema": {
+                "type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}
+            },
             "handler": {"kind": "client", "deadline_seconds": 60}
         }]);
         let bad = |code: &str| Err(code.to_owned());

@@ -5,5 +5,6 @@
     reason = "a test that cannot go on says so; nobody imports a test"
 )]
 
+mod engine;
 mod harness;
 mod store;

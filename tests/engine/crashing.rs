@@ -1,6 +1,6 @@
 //! Workers that die, hang, or come back from the dead: a journaled step never runs again, and nobody writes with an old epoch.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -228,7 +228,7 @@ on_both! {
         }
         for life in 0..6 {
             let (seen, reached) = (Arc::clone(&effects), Arc::new(Notify::new()));
-            let (tell, budget) = (Arc::clone(&reached), Arc::new(AtomicUsize::new(12)));
+            let (tell, budget) = (Arc::clone(&reached), Arc::new(AtomicI64::new(12)));
             let drive = driver(move |attempt: Attempt| {
                 let (seen, tell) = (Arc::clone(&seen), Arc::clone(&tell));
                 let budget = Arc::clone(&budget);

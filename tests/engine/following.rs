@@ -64,15 +64,12 @@ on_both! {
         let rig = Rig::new(db).await;
         let (reached, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let run = rig.create().await;
-        let followers: Vec<_> = (0..8)
-            .map(|_| {
-                let (engine, start) = (rig.engine.clone(), EventId::default());
-                tokio::spawn(async move {
-                    let events = engine.follow(SCOPE, run, start).await.expect("followed");
-                    events.map(|event| event.expect("an event")).collect::<Vec<_>>().await
-                })
-            })
-            .collect();
+        let mut followers = Vec::new();
+        for _ in 0..8 {
+            let events = rig.engine.follow(SCOPE, run, EventId::default()).await.expect("followed");
+            let events = events.map(|event| event.expect("an event"));
+            followers.push(tokio::spawn(events.collect::<Vec<_>>()));
+        }
         let worker = rig.work(talkative(&reached, &go));
         reached.notified().await;
         let late = rig.engine.follow(SCOPE, run, EventId::durable(2)).await.expect("followed");
@@ -109,6 +106,7 @@ on_both! {
         go.notify_one();
         let next = again.next().await.expect("an event").expect("a step");
         assert_eq!(next.id, EventId::durable(4), "no token twice");
+        rig.ended(run).await;
         worker.stop().await;
         let events = rig.follow(run, token.id).await;
         assert_eq!(events, rig.log(run).await[3..], "the events that supersede it");

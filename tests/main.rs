@@ -8,6 +8,7 @@
 #[path = "../proto/codegen/mod.rs"]
 mod codegen;
 
+mod engine;
 mod errors;
 mod generator;
 mod harness;

@@ -1,5 +1,6 @@
-//! The probe: a service that answers with what it was asked, generated from `probe.proto` as the contract is from its own
-//! files. The tests of the transcoder and of the codec talk to it; nothing here knows the product.
+//! The probe: a service that answers with what it was asked, generated from `probe.proto` as the
+//! contract is from its own files. The tests of the transcoder and of the codec talk to it; nothing
+//! here knows the product.
 
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 

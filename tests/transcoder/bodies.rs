@@ -146,4 +146,8 @@ async fn only_json_is_read_and_only_so_much_of_it() {
     endless.headers_mut().remove("content-length");
     let reply = read(transcoder().oneshot(endless).await.unwrap()).await;
     assert_eq!(reply.status, 413, "refused while it is read");
+    let limited = request("POST", "/v1/things", &[JSON], "{}")
+        .map(|body| Body::new(http_body_util::Limited::new(body, 1)));
+    let reply = read(transcoder().oneshot(limited).await.unwrap()).await;
+    assert_eq!(reply.status, 413, "refused by a limit before ours");
 }

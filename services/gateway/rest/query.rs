@@ -1,5 +1,5 @@
-//! The query of a request: pairs, decoded and bound one by one. Generated binders step through a [`Pair`]'s name and set the
-//! field it leads to; never builds a map of them.
+//! The query of a request: pairs, decoded and bound one by one. Generated binders step through a
+//! [`Pair`]'s name and set the field it leads to; never builds a map of them.
 
 use std::fmt::Display;
 

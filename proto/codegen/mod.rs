@@ -1,5 +1,6 @@
-//! The code generator: protobuf files in, Rust out, without protoc. Called by `build.rs` alone; nothing of it is part
-//! of the program. It never reads generated code and never writes outside the folder that it is given.
+//! The code generator: protobuf files in, Rust out, without protoc. Called by `build.rs` alone;
+//! nothing of it is part of the program. It never reads generated code and never writes outside the
+//! folder that it is given.
 
 use std::path::{Path, PathBuf};
 
@@ -49,8 +50,6 @@ pub struct Style {
 impl Style {
     /// What this API speaks.
     pub const HOUSE: Self = Self { proto_names: true, enum_words: true, defaults: true };
-    /// What the ProtoJSON page says.
-    pub const STANDARD: Self = Self { proto_names: false, enum_words: false, defaults: false };
 }
 
 /// What every generator reads: the set, its descriptors, and its services.
@@ -79,7 +78,8 @@ pub fn generate(set: &Set) -> Result<(), Failure> {
     }
 }
 
-/// Compiles the files to an encoded descriptor set. It stays encoded: decoding it to `prost_types` drops the options.
+/// Compiles the files to an encoded descriptor set. It stays encoded: decoding it to `prost_types`
+/// drops the options.
 fn compile(set: &Set) -> Result<Vec<u8>, Failure> {
     let mut compiler = protox::Compiler::new(set.includes)?;
     compiler.include_imports(true).include_source_info(true);
@@ -122,7 +122,8 @@ fn messages(set: &Set, bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes comments that are no good documentation: those of copied files, and the linter's directives.
+/// Removes comments that are no good documentation: those of copied files, and the linter's
+/// directives.
 fn tidy_comments(files: &mut FileDescriptorSet) {
     for file in &mut files.file {
         if file.package().starts_with("google.") {

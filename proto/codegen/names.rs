@@ -1,4 +1,5 @@
-//! Names of generated items, as prost gives them. Every generator that refers to a message, field or oneof asks here.
+//! Names of generated items, as prost gives them. Every generator that refers to a message, field
+//! or oneof asks here.
 
 use heck::{ToSnakeCase, ToUpperCamelCase};
 use prost_reflect::{EnumDescriptor, FieldDescriptor, MessageDescriptor, OneofDescriptor};

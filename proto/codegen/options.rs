@@ -1,5 +1,5 @@
-//! Reads the options of services, methods, messages and fields into plain structs. Every generator takes them from here;
-//! a rule that contradicts itself fails the build with the method's name.
+//! Reads the options of services, methods, messages and fields into plain structs. Every generator
+//! takes them from here; a rule that contradicts itself fails the build with the method's name.
 
 use std::borrow::Cow;
 
@@ -16,8 +16,6 @@ pub struct Service {
     pub name: String,
     /// Its methods, in the order of the file.
     pub methods: Vec<Method>,
-    /// Comment of the service, without markers.
-    pub comment: String,
 }
 
 /// A method with everything that its options say.
@@ -38,10 +36,6 @@ pub struct Method {
     pub http_rules: Vec<HttpRule>,
     /// How the method is called and answered over REST.
     pub rule: MethodRule,
-    /// Comment of the method, without markers.
-    pub comment: String,
-    /// True when the method is marked as deprecated.
-    pub deprecated: bool,
 }
 
 /// One binding of `google.api.http`.
@@ -82,17 +76,6 @@ pub struct EventRule {
     pub data: String,
 }
 
-/// `google.api.field_behavior`, as far as anything here depends on it.
-#[derive(Clone, Copy, Default)]
-pub struct Behavior {
-    /// Must be given.
-    pub required: bool,
-    /// Set by the server; ignored when given.
-    pub output_only: bool,
-    /// Never answered.
-    pub input_only: bool,
-}
-
 /// Reads all services of the pool, which has none but those of the compiled files.
 pub fn services(pool: &DescriptorPool, set: &Set) -> Result<Vec<Service>, Failure> {
     pool.services()
@@ -104,7 +87,6 @@ pub fn services(pool: &DescriptorPool, set: &Set) -> Result<Vec<Service>, Failur
             Ok(Service {
                 name: service.full_name().to_owned(),
                 methods: methods.collect::<Result<_, Failure>>()?,
-                comment: comment(&service.parent_file(), service.path()),
             })
         })
         .collect()
@@ -128,24 +110,13 @@ pub fn event(message: &MessageDescriptor) -> Result<Option<EventRule>, Failure> 
     Ok(Some(rule))
 }
 
-/// Reads the behaviour of a field.
-pub fn behavior(field: &FieldDescriptor) -> Behavior {
+/// True for a field that the server sets and ignores when given, by `google.api.field_behavior`.
+pub fn is_output_only(field: &FieldDescriptor) -> bool {
+    const OUTPUT_ONLY: Value = Value::EnumNumber(3);
     let options = field.options();
     let pool = field.parent_message().parent_pool();
-    let Some(list) = extension(pool, &options, "google.api.field_behavior") else {
-        return Behavior::default();
-    };
-    let has = |number| list.as_list().is_some_and(|list| list.contains(&Value::EnumNumber(number)));
-    Behavior { required: has(2), output_only: has(3), input_only: has(4) }
-}
-
-/// The comment before an item, without markers; empty: none.
-pub fn comment(file: &prost_reflect::FileDescriptor, path: &[i32]) -> String {
-    let info = file.file_descriptor_proto().source_code_info.as_ref();
-    let location = info.and_then(|info| info.location.iter().find(|place| place.path == path));
-    let text = location.and_then(|place| place.leading_comments.as_deref()).unwrap_or_default();
-    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("buf:lint:"));
-    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+    let list = extension(pool, &options, "google.api.field_behavior");
+    list.is_some_and(|list| list.as_list().is_some_and(|list| list.contains(&OUTPUT_ONLY)))
 }
 
 fn read_method(
@@ -169,12 +140,6 @@ fn read_method(
         server_streaming: method.is_server_streaming(),
         http_rules,
         rule,
-        comment: comment(&method.parent_file(), method.path()),
-        deprecated: method
-            .method_descriptor_proto()
-            .options
-            .as_ref()
-            .is_some_and(|o| o.deprecated()),
     })
 }
 
@@ -248,14 +213,15 @@ fn check_rule(set: &Set, method: &MethodDescriptor, rule: &MethodRule) -> Result
     match fits {
         true => Ok(()),
         false => Err(format!(
-            "transcode.v1.method: stream_method {} is no streaming method of the same service and request",
+            "transcode.v1.method: stream_method {} is no streaming twin of the same request",
             rule.stream_method
         )
         .into()),
     }
 }
 
-/// Refuses an option that names a field which is not there or not of the right kind; an empty name is fine.
+/// Refuses an option that names a field which is not there or not of the right kind; an empty name
+/// is fine.
 fn want(
     message: &MessageDescriptor,
     name: &str,

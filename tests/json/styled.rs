@@ -1,4 +1,5 @@
-//! The house's own JSON: names as in the proto file, words for enums, defaults written, paths for masks.
+//! The house's own JSON: names as in the proto file, words for enums, defaults written, paths for
+//! masks.
 
 use runplane::gateway::rest::json::{from_slice, mask_paths, text};
 

@@ -49,7 +49,8 @@ fn short(enumeration: &str, value: &str) -> String {
     rest.unwrap_or(value).to_lowercase()
 }
 
-/// What a wrong value is answered with: the words, without the one that means unset, or the type if they are many.
+/// What a wrong value is answered with: the words, without the one that means unset, or the type if
+/// they are many.
 fn expected(written: &BTreeMap<i32, String>, item: &EnumDescriptor) -> String {
     let words: Vec<_> = written.values().filter(|word| *word != "unspecified").collect();
     if words.is_empty() || words.len() > WORDS_SHOWN_MAX {

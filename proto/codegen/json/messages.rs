@@ -66,10 +66,10 @@ fn table(
         };
         writeln!(
             out,
-            "            json::Field {{ name: {:?}, written: {:?}, output_only: {}, inner: {inner} }},",
+            "json::Field {{ name: {:?}, written: {:?}, output_only: {}, inner: {inner} }},",
             field.name(),
             written(model, field),
-            options::behavior(field).output_only,
+            options::is_output_only(field),
         )?;
     }
     writeln!(

@@ -1,5 +1,6 @@
-//! Generates the JSON codec: for each message a table, a writer and a reader, for each enum its words, and the list of
-//! all messages by name. What they call lives in `services/gateway/rest/json`.
+//! Generates the JSON codec: for each message a table, a writer and a reader, for each enum its
+//! words, and the list of all messages by name. What they call lives in
+//! `services/gateway/rest/json`.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! What travels along while one text is read: the options, the depth, and after a mistake its kind and path. It costs
-//! nothing until a mistake is made: the path is gathered on the way out.
+//! What travels along while one text is read: the options, the depth, and after a mistake its kind
+//! and path. It costs nothing until a mistake is made: the path is gathered on the way out.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write;
@@ -17,7 +17,8 @@ pub struct Options {
     pub ignore_unknown: bool,
     /// Most levels of nesting, at most 127. Default 100.
     pub depth_max: u32,
-    /// Types that an `Any` may hold besides those of the contract and the well-known ones, sorted by name.
+    /// Types that an `Any` may hold besides those of the contract and the well-known ones, sorted
+    /// by name.
     pub types: &'static [Entry],
 }
 
@@ -83,7 +84,8 @@ impl Context {
         self.depth.set(self.depth.get() - 1);
     }
 
-    /// Goes into an `Any`; each is looked through twice, so there is a limit to those within each other.
+    /// Goes into an `Any`; each is looked through twice, so there is a limit to those within each
+    /// other.
     pub(super) fn enter_any<E: serde::de::Error>(&self) -> Result<(), E> {
         self.enter()?;
         if self.anys.get() == ANYS_MAX {

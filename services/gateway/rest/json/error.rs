@@ -1,4 +1,5 @@
-//! Why a text is not the JSON of a message. Made by the codec; the transcoder turns it into an answer.
+//! Why a text is not the JSON of a message. Made by the codec; the transcoder turns it into an
+//! answer.
 
 /// A refused text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

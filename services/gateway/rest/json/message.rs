@@ -1,5 +1,5 @@
-//! What the generated code of a message is made of: writing and reading its fields, and the table of them. Called by
-//! generated code alone.
+//! What the generated code of a message is made of: writing and reading its fields, and the table
+//! of them. Called by generated code alone.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -47,7 +47,8 @@ pub struct Field {
     pub written: &'static str,
     /// True when the server sets it and ignores what a caller gives.
     pub output_only: bool,
-    /// Table of the message that a mask may descend into: singular and without a JSON form of its own.
+    /// Table of the message that a mask may descend into: singular and without a JSON form of its
+    /// own.
     pub inner: Option<fn() -> &'static Table>,
 }
 

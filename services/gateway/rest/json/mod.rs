@@ -1,6 +1,6 @@
-//! ProtoJSON for generated messages: a direct writer and strict visitors, without reflection and without a tree in
-//! between. The generated code implements the traits; the transcoder and the tests call the functions. Nothing here
-//! knows a message of ours, reads a socket or logs.
+//! ProtoJSON for generated messages: a direct writer and strict visitors, without reflection and
+//! without a tree in between. The generated code implements the traits; the transcoder and the
+//! tests call the functions. Nothing here knows a message of ours, reads a socket or logs.
 
 mod context;
 mod error;
@@ -64,7 +64,8 @@ pub trait JsonEnum: Sized + Copy + Into<i32> + TryFrom<i32> {
     }
 }
 
-/// Writes a message as compact JSON. What has no JSON form, such as a time beyond the year 9999, becomes `null`.
+/// Writes a message as compact JSON. What has no JSON form, such as a time beyond the year 9999,
+/// becomes `null`.
 pub fn to_vec<M: Json>(message: &M) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     append(message, &mut out);

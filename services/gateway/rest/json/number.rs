@@ -1,11 +1,11 @@
-//! Exact numbers from texts and doubles: `"1e3"` is a whole number, `"1.5"` and `" 1"` are none. Called by the readers
-//! of scalars, keys and query texts.
+//! Exact numbers from texts and doubles: `"1e3"` is a whole number, `"1.5"` and `" 1"` are none.
+//! Called by the readers of scalars, keys and query texts.
 
 /// Powers of ten beyond which nothing fits 64 bits.
 const DIGITS_MAX: usize = 20;
 
-/// Reads a text with the grammar of a JSON number as a whole number; none: it is no such number, or needs more than
-/// 20 digits.
+/// Reads a text with the grammar of a JSON number as a whole number; none: it is no such number, or
+/// needs more than 20 digits.
 pub(super) fn parse(text: &str) -> Option<i128> {
     let (negative, rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -42,9 +42,11 @@ pub(super) fn is_number(text: &str) -> bool {
         && (whole.len() == 1 || !whole.starts_with('0'))
 }
 
-/// The whole number that a double is; none: it has a fraction, or is so large that it may stand for another one.
+/// The whole number that a double is; none: it has a fraction, or is so large that it may stand for
+/// another one.
 pub(super) fn whole(number: f64) -> Option<i128> {
-    // A JSON integer beyond 64 bits arrives rounded. Below -2^63 it rounds to -2^63 itself, above to 2^64.
+    // A JSON integer beyond 64 bits arrives rounded. Below -2^63 it rounds to -2^63 itself, above
+    // to 2^64.
     let exact = number.fract() == 0.0
         && number > -9_223_372_036_854_775_808.0
         && number < 18_446_744_073_709_551_616.0;

@@ -1,5 +1,5 @@
-//! The field paths that a JSON body names, for a PATCH without a mask. Called by the transcoder after the body was read,
-//! so it checks nothing that reading has checked.
+//! The field paths that a JSON body names, for a PATCH without a mask. Called by the transcoder
+//! after the body was read, so it checks nothing that reading has checked.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 
 use super::{Context, JsonError, Message, Options, Table};
 
-/// The paths of a body of message `M`, as in the proto file and in the order of the body. A path ends at a scalar, `null`,
-/// a list, a map, a message with a JSON form of its own, and an empty object. Fields that only the server sets are left
-/// out, and so are unknown ones.
+/// The paths of a body of message `M`, as in the proto file and in the order of the body. A path
+/// ends at a scalar, `null`, a list, a map, a message with a JSON form of its own, and an empty
+/// object. Fields that only the server sets are left out, and so are unknown ones.
 pub fn mask_paths<M: Message>(json: &[u8]) -> Result<Vec<String>, JsonError> {
     let cx = Context::new(Options::DEFAULT);
     let mut paths = Vec::new();

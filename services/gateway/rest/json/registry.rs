@@ -1,5 +1,5 @@
-//! Messages by name: what an `Any` may hold, and what tests and tools read and write without knowing the type. Holds no
-//! state: the tables are generated.
+//! Messages by name: what an `Any` may hold, and what tests and tools read and write without
+//! knowing the type. Holds no state: the tables are generated.
 
 use prost_types::{Any, Duration, FieldMask, ListValue, Struct, Timestamp, Value};
 use serde::Deserializer;

@@ -1,4 +1,5 @@
-//! JSON of scalars. The wrappers of protobuf are the same scalars in Rust and in JSON. Called through [`super::Plain`].
+//! JSON of scalars. The wrappers of protobuf are the same scalars in Rust and in JSON. Called
+//! through [`super::Plain`].
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,5 +1,5 @@
-//! How a field of a message maps to Rust: the same Rust type may be an integer or an enum, so the generated code names
-//! the shape of each field. Called by generated code and by the message codec.
+//! How a field of a message maps to Rust: the same Rust type may be an integer or an enum, so the
+//! generated code names the shape of each field. Called by generated code and by the message codec.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -1,5 +1,6 @@
-//! Values from one text, as a path segment or a query parameter carries them. Called by the generated binders, and by the
-//! JSON readers where JSON has a text too. Never sees a percent sign: decoding comes before.
+//! Values from one text, as a path segment or a query parameter carries them. Called by the
+//! generated binders, and by the JSON readers where JSON has a text too. Never sees a percent sign:
+//! decoding comes before.
 
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -138,7 +139,8 @@ pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
     engine.decode(text).ok()
 }
 
-/// Reads a number, or one of the three words for what is none; a number beyond the range of a double is refused.
+/// Reads a number, or one of the three words for what is none; a number beyond the range of a
+/// double is refused.
 pub(super) fn double(text: &str) -> Option<f64> {
     match text {
         "NaN" => Some(f64::NAN),

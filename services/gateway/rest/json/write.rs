@@ -1,4 +1,5 @@
-//! The buffer that JSON is written to: texts, numbers, commas. It writes what it is told and checks no structure.
+//! The buffer that JSON is written to: texts, numbers, commas. It writes what it is told and checks
+//! no structure.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +10,8 @@ use super::{Entry, JsonError, Kind, Options};
 /// Integers below this are exact in a double and are written without a fraction.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// For each byte: 0 when it stands for itself in a JSON text, `u` for `\u00XX`, else the letter after the backslash.
+/// For each byte: 0 when it stands for itself in a JSON text, `u` for `\u00XX`, else the letter
+/// after the backslash.
 const ESCAPES: [u8; 256] = escapes();
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

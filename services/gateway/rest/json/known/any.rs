@@ -1,5 +1,5 @@
-//! `google.protobuf.Any`: the JSON of the message within, with its type beside. Called through the traits of the codec;
-//! the types are those of the registry.
+//! `google.protobuf.Any`: the JSON of the message within, with its type beside. Called through the
+//! traits of the codec; the types are those of the registry.
 
 use prost_types::Any;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};

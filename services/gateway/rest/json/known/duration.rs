@@ -1,5 +1,5 @@
-//! `google.protobuf.Duration`: seconds with an `s` behind, at most 10,000 years. Called through the traits of the codec
-//! and for query texts.
+//! `google.protobuf.Duration`: seconds with an `s` behind, at most 10,000 years. Called through the
+//! traits of the codec and for query texts.
 
 use prost_types::Duration;
 use serde::Deserializer;
@@ -29,7 +29,8 @@ impl Json for Duration {
     }
 }
 
-/// Reads digits, perhaps a sign before and a fraction behind, and an `s`; none: it is no such text, or out of range.
+/// Reads digits, perhaps a sign before and a fraction behind, and an `s`; none: it is no such text,
+/// or out of range.
 pub(in super::super) fn parse(text: &str) -> Option<Duration> {
     let text = text.strip_suffix('s')?;
     let (sign, text) = match text.strip_prefix('-') {

@@ -1,5 +1,5 @@
-//! `google.protobuf.FieldMask`: paths in one text, comma between, in camelCase by the standard and as in the proto file
-//! by the house. Called through the traits of the codec and for query texts.
+//! `google.protobuf.FieldMask`: paths in one text, comma between, in camelCase by the standard and
+//! as in the proto file by the house. Called through the traits of the codec and for query texts.
 
 use prost_types::FieldMask;
 use serde::Deserializer;

@@ -1,4 +1,5 @@
-//! JSON of the well-known types, each of which has a form of its own. Called through the traits of the codec.
+//! JSON of the well-known types, each of which has a form of its own. Called through the traits of
+//! the codec.
 
 mod any;
 pub(super) mod duration;

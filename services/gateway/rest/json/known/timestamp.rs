@@ -1,5 +1,5 @@
-//! `google.protobuf.Timestamp`: RFC 3339 in UTC, years 1 to 9999. Called through the traits of the codec and for query
-//! texts. Reads no clock.
+//! `google.protobuf.Timestamp`: RFC 3339 in UTC, years 1 to 9999. Called through the traits of the
+//! codec and for query texts. Reads no clock.
 
 use prost_types::Timestamp;
 use serde::Deserializer;
@@ -103,7 +103,8 @@ fn month_days(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 to a date. Years are counted from March, so that a leap day comes last; 400 years are one round.
+/// Days from 1970-01-01 to a date. Years are counted from March, so that a leap day comes last; 400
+/// years are one round.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (round, year) = (year.div_euclid(400), year.rem_euclid(400));

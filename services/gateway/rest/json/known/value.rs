@@ -1,4 +1,5 @@
-//! `google.protobuf.Value`, `Struct` and `ListValue`: any JSON. Called through the traits of the codec.
+//! `google.protobuf.Value`, `Struct` and `ListValue`: any JSON. Called through the traits of the
+//! codec.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -3,6 +3,10 @@
 
 pub use generated::*;
 
+/// The codec that the generated JSON stands on.
+#[cfg(feature = "server")]
+pub use crate::gateway::rest::json as codec;
+
 /// The encoded descriptor set of the contract and its imports, for gRPC reflection.
 pub const DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/contract/descriptors.bin"));

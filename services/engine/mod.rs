@@ -1,3 +1,135 @@
-//! Runs that outlive the process: claimed with an epoch, journaled step by step, resumed from the last journaled step.
+//! Runs that outlive the process: claimed with an epoch, journaled step by step, resumed from the last journaled step. Called by
+//! the services (`create`, `cancel`, `submit`, `follow`, `wait`, reads) and by `serve.rs` (`run`). Never does a step itself: the
+//! function that drives a run is handed in.
 
 pub mod attempt;
+mod cancel;
+mod claim;
+pub mod config;
+pub mod create;
+mod drive;
+pub mod events;
+mod finish;
+mod follow;
+mod journal;
+mod live;
+mod read;
+mod reap;
+mod slots;
+pub mod state;
+pub mod submit;
+mod sweep;
+mod wait;
+mod worker;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moka::future::Cache;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+pub use config::EngineConfig;
+pub use create::{Created, NewRun, Prepared};
+pub use events::Event;
+pub use read::EventPage;
+pub use state::Status;
+pub use submit::Output;
+pub use wait::Until;
+
+use self::slots::Slots;
+use crate::cache::{Bus, Durable};
+use crate::kernel::ids::{self, Kind};
+use crate::kernel::spec::AgentSpec;
+use crate::kernel::{Clock, Error, Result, Scope, Timestamp};
+use crate::store::{Store, lanes};
+
+const SPECS_MAX: u64 = 1024;
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    bus: Bus,
+    clock: Clock,
+    config: EngineConfig,
+    /// Versions of agents never change.
+    specs: Cache<(Uuid, i32), Arc<AgentSpec>>,
+    /// Owners whose lane is known to be there.
+    lanes: Mutex<HashSet<Scope>>,
+    /// There may be work.
+    work: Notify,
+    /// The runs that this process drives.
+    slots: Slots,
+}
+
+impl Engine {
+    /// An engine on a store, telling its followers over a bus.
+    #[must_use]
+    pub fn new(store: Store, bus: Bus, clock: Clock, config: EngineConfig) -> Self {
+        let inner = Inner {
+            store,
+            bus,
+            clock,
+            config,
+            specs: Cache::new(SPECS_MAX),
+            lanes: Mutex::default(),
+            work: Notify::new(),
+            slots: Slots::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Sets how many runs of an owner may be driven at once, on all replicas.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn set_lane_runs(&self, scope: Scope, most: i32) -> Result<()> {
+        self.store()
+            .tx("engine.set_lane", move |tx| Box::pin(lanes::set_cap(tx, scope, most)))
+            .await
+    }
+
+    fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    fn config(&self) -> &EngineConfig {
+        &self.inner.config
+    }
+
+    fn slots(&self) -> &Slots {
+        &self.inner.slots
+    }
+
+    /// True until the lane of this owner was made by this process.
+    fn is_new_lane(&self, scope: Scope) -> bool {
+        !self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner).contains(&scope)
+    }
+
+    fn lane_made(&self, scope: Scope) {
+        self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner).insert(scope);
+    }
+
+    /// Tells followers what was committed by nobody's claim.
+    fn publish(&self, run_id: Uuid, events: Vec<Durable>) {
+        for event in events {
+            self.inner.bus.publish(run_id, crate::cache::Frame::Durable(event));
+        }
+    }
+}
+
+/// Notes a failure that no caller hears of.
+fn complain(what: &'static str, run_id: Option<Uuid>, error: &Error) {
+    let source = error.source.as_deref().map(|source| source as &dyn std::error::Error);
+    let run_id = run_id.map(|id| ids::format(Kind::Run, id));
+    tracing::error!(what, run_id, %error, source, "the engine goes on");
+}

@@ -6,7 +6,7 @@
 //   {"id", "headers": {…}}                        once, when the answer begins
 //   {"id", "message_b64"}                         one for a unary call, any number for a stream
 //   {"id", "end": true}                           the call succeeded
-//   {"id", "error": {"code", "message", "reason", "metadata"}}   the call failed; `reason` is null without ErrorInfo
+//   {"id", "error": {"code", "message", "reason", "metadata", "headers"}}  it failed; no ErrorInfo: `reason` is null
 // A line {"id", "drop": true} drops the call with this id. The process ends when stdin ends.
 // Messages pass as protobuf bytes: nothing here is generated and nothing knows a resource of ours.
 import { readFileSync } from "node:fs";
@@ -70,13 +70,14 @@ function errorInfo(bytes) {
 }
 
 function failure(error) {
-  const { code, rawMessage, details } = ConnectError.from(error);
+  const { code, rawMessage, details, metadata } = ConnectError.from(error);
   const raw = details.find((detail) => detail.type === "google.rpc.ErrorInfo");
   const info = raw ? errorInfo(raw.value) : { reason: null, metadata: {} };
   return {
     code: Code[code].replace(/(?<!^)([A-Z])/g, "_$1").toUpperCase(),
     message: rawMessage,
     ...info,
+    headers: Object.fromEntries(metadata),
   };
 }
 

@@ -53,6 +53,8 @@ const STATEMENTS: &[&str] = &[
     "CREATE INDEX run_queue_leased ON run_queue (project_id, environment) WHERE state = 1",
     "CREATE INDEX run_queue_worker ON run_queue (worker_id) WHERE state = 1",
     "CREATE INDEX run_queue_timer ON run_queue (available_at) WHERE state = 2",
+    "CREATE INDEX run_queue_cancel
+        ON run_queue (cancel_requested_at) WHERE cancel_requested_at IS NOT NULL",
     // The journal. status: 0 started, 1 ok, 2 error, 3 unknown.
     "CREATE TABLE run_steps (
         run_id {uuid} NOT NULL,

@@ -1,6 +1,9 @@
 //! The configuration: `config.toml` (compiled in, the reference page), then a file, then the environment. The only reader of
 //! the environment. Every part takes its own section; nothing else knows where a value came from.
 
+mod engine;
+mod store;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,9 @@ use figment::providers::{Env, Format, Toml};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
+
+pub use engine::EngineConfig;
+pub use store::{StoreConfig, Synchronous};
 
 /// The defaults, with every key and its reason.
 pub const DEFAULTS: &str = include_str!("config.toml");
@@ -54,18 +60,6 @@ pub struct ServerConfig {
     pub cors_origins: Vec<String>,
 }
 
-/// Where to keep what must last.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoreConfig {
-    /// `sqlite://FILE` or `postgres://…`.
-    pub url: String,
-    /// Connections that read (SQLite).
-    pub read_connections: u32,
-    /// Connections in all (Postgres).
-    pub max_connections: u32,
-}
-
 /// Keys.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,26 +68,6 @@ pub struct AuthConfig {
     pub pepper: SecretString,
     /// Where a made pepper is kept; empty: beside the SQLite file.
     pub secrets_file: PathBuf,
-}
-
-/// Runs.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EngineConfig {
-    /// Runs that this process drives at once.
-    pub concurrent_runs: usize,
-    /// Runs of one project and environment driven at once.
-    pub lane_cap: u32,
-    /// Milliseconds between two heartbeats.
-    pub heartbeat_ms: u64,
-    /// Milliseconds after which a silent worker is given up.
-    pub lease_ms: u64,
-    /// Milliseconds between two looks for runs.
-    pub poll_ms: u64,
-    /// Claims without progress before a run fails.
-    pub stalls_max: u32,
-    /// Seconds that steps in flight get when the server stops.
-    pub drain_seconds: u64,
 }
 
 /// Outbound calls of tools.
@@ -222,13 +196,13 @@ impl Config {
             "server.deadline_seconds_max must be 1 or more".into(),
         );
         check(
-            self.store.url.starts_with("sqlite://") || self.store.url.starts_with("postgres"),
+            self.store.url.starts_with("sqlite:") || self.store.url.starts_with("postgres"),
             "store.url must begin with sqlite:// or postgres://".into(),
         );
         check(self.store.read_connections > 0, "store.read_connections must be 1 or more".into());
         check(self.store.max_connections > 1, "store.max_connections must be 2 or more".into());
         check(engine.concurrent_runs > 0, "engine.concurrent_runs must be 1 or more".into());
-        check(engine.lane_cap > 0, "engine.lane_cap must be 1 or more".into());
+        check(engine.lane_runs > 0, "engine.lane_runs must be 1 or more".into());
         check(
             engine.heartbeat_ms > 0 && engine.lease_ms >= 2 * engine.heartbeat_ms,
             "engine.lease_ms must be at least twice engine.heartbeat_ms".into(),

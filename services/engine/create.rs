@@ -1,0 +1,146 @@
+//! A run begins: its row, its place in the queue and its first event, in one transaction. Called by the services, which have
+//! checked agent, input and parameters. Never waits for a worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::Engine;
+use super::events::{Change, Draft};
+use super::state::Status;
+use crate::kernel::ids;
+use crate::kernel::spec::AgentSpec;
+use crate::kernel::{Error, Result, Scope, Timestamp};
+use crate::store::{Tx, events, labels, lanes, moves, queue};
+
+/// What is to be run.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// Agent.
+    pub agent_id: Uuid,
+    /// Version of the agent, which the run is pinned to.
+    pub agent_version: i32,
+    /// What that version says.
+    pub spec: Arc<AgentSpec>,
+    /// What the run works on; `Null` when nothing.
+    pub input: Value,
+    /// Values of the agent's parameters, defaults filled in, and the reserved ones that were given.
+    pub parameters: Map<String, Value>,
+    /// How long the run may take; `None`: as the version says.
+    pub timeout: Option<Duration>,
+    /// Free labels, texts by name.
+    pub metadata: Map<String, Value>,
+    /// Conversation.
+    pub session_id: Option<String>,
+    /// Key that creates it.
+    pub key_id: Option<Uuid>,
+}
+
+/// A run that was created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Created {
+    /// Id.
+    pub run_id: Uuid,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+/// A run that is ready to be written, in a transaction of the caller's or of ours. Writing it twice is an error.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    scope: Scope,
+    row: moves::New,
+    event: Draft,
+    metadata: Map<String, Value>,
+    lane_runs: Option<i32>,
+}
+
+impl Prepared {
+    /// What will have been created.
+    #[must_use]
+    pub fn created(&self) -> Created {
+        let moves::New { run_id, created_at, expires_at, .. } = self.row;
+        Created { run_id, created_at, expires_at }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn write(&self, tx: &Tx) -> Result<()> {
+        let run_id = self.row.run_id;
+        if let Some(cap) = self.lane_runs {
+            lanes::ensure(tx, self.scope, cap).await?;
+        }
+        moves::create(tx, self.scope, &self.row).await?;
+        if !self.metadata.is_empty() {
+            let labelled = (run_id, self.row.created_at.0);
+            labels::add_run(tx, self.scope, labelled, &self.metadata).await?;
+        }
+        queue::insert(tx, self.scope, run_id, 2, self.row.created_at).await?;
+        let (r#type, data) = (&*self.event.r#type, &*self.event.data);
+        let first = events::New { run_id, seq: 1, r#type, data };
+        events::append(tx, &[first], self.row.created_at).await
+    }
+}
+
+impl Engine {
+    /// Creates a run, and wakes a worker.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn create(&self, scope: Scope, new: NewRun) -> Result<Created> {
+        let prepared = Arc::new(self.prepare(scope, new).await?);
+        let job = Arc::clone(&prepared);
+        self.store()
+            .tx("engine.create", move |tx| {
+                let job = Arc::clone(&job);
+                Box::pin(async move { job.write(tx).await })
+            })
+            .await?;
+        self.created(&prepared);
+        Ok(prepared.created())
+    }
+
+    /// Gives a run its id and its first event. Nothing is written: whoever prepares also calls [`Prepared::write`] in a
+    /// transaction of its own, and [`Engine::created`] when that is committed.
+    ///
+    /// # Errors
+    /// `internal_error` when the run cannot be written as JSON.
+    pub async fn prepare(&self, scope: Scope, new: NewRun) -> Result<Prepared> {
+        let now = self.now();
+        let run_id = ids::fresh(now);
+        let timeout = Duration::from_secs(u64::from(new.spec.timeout_seconds));
+        let timeout = new.timeout.unwrap_or(timeout);
+        self.inner.specs.insert((new.agent_id, new.agent_version), new.spec).await;
+        let input = (!new.input.is_null()).then(|| new.input.to_string());
+        let row = moves::New {
+            run_id,
+            agent_id: new.agent_id,
+            agent_version: new.agent_version,
+            session_id: new.session_id,
+            key_id: new.key_id,
+            status: Status::Queued.as_str(),
+            input,
+            parameters: serde_json::to_string(&new.parameters).map_err(Error::internal)?,
+            metadata: serde_json::to_string(&new.metadata).map_err(Error::internal)?,
+            created_at: now,
+            expires_at: now.plus(timeout),
+            last_seq: 1,
+        };
+        let event = Change::created(run_id, new.agent_id, new.agent_version)
+            .draft(Status::Queued.event())?;
+        let lane_runs = self.is_new_lane(scope).then_some(self.config().lane_runs);
+        Ok(Prepared { scope, row, event, metadata: new.metadata, lane_runs })
+    }
+
+    /// Tells the worker that a prepared run was committed.
+    pub fn created(&self, prepared: &Prepared) {
+        self.lane_made(prepared.scope);
+        self.inner.work.notify_one();
+    }
+}

@@ -1,0 +1,129 @@
+//! Finds workers that are gone, and gives back what they held. A worker is gone when its lease is over by the clock and its beat
+//! stood still for two and a half heartbeats before our own eyes: neither a clock that jumps nor a database that was away reaps
+//! anybody. Called by `worker.rs` after its own heartbeat.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Engine;
+use crate::kernel::{Result, Timestamp};
+use crate::store::{Tx, queue, workers};
+
+/// What one worker has seen of the others.
+pub(super) struct Observations {
+    heartbeat: Duration,
+    looked: Option<Instant>,
+    by_worker: HashMap<Uuid, (i64, Instant)>,
+}
+
+/// A worker as the database has it.
+#[derive(Debug, Clone, Copy)]
+struct Sight {
+    id: Uuid,
+    beat: i64,
+    lease_over: bool,
+}
+
+impl Observations {
+    pub(super) fn new(heartbeat: Duration) -> Self {
+        Self { heartbeat, looked: None, by_worker: HashMap::new() }
+    }
+
+    /// The workers that are gone, each with the beat that it stood still at.
+    fn look(&mut self, sights: &[Sight], at: Instant) -> Vec<(Uuid, i64)> {
+        // Whoever did not look for a while does not know what happened meanwhile.
+        let gap = self.looked.is_some_and(|looked| at.duration_since(looked) > self.heartbeat * 2);
+        if gap {
+            self.by_worker.clear();
+        }
+        self.looked = Some(at);
+        self.by_worker.retain(|id, _| sights.iter().any(|sight| sight.id == *id));
+        let patience = self.heartbeat * 5 / 2;
+        let mut gone = Vec::new();
+        for Sight { id, beat, lease_over } in sights.iter().copied() {
+            let seen = self.by_worker.entry(id).or_insert((beat, at));
+            if seen.0 != beat {
+                *seen = (beat, at);
+            } else if lease_over && at.duration_since(seen.1) >= patience {
+                gone.push((id, beat));
+            }
+        }
+        gone
+    }
+}
+
+impl Engine {
+    /// Looks at the other workers and reaps those that are gone.
+    pub(super) async fn reap(&self, own: Uuid, observations: &mut Observations) -> Result<()> {
+        let now = self.now();
+        let rows = workers::list(self.store().read()).await?;
+        let sights: Vec<Sight> = rows
+            .iter()
+            .filter(|row| row.id != own)
+            .map(|row| Sight { id: row.id, beat: row.beat, lease_over: row.lease_until < now.0 })
+            .collect();
+        for (id, beat) in observations.look(&sights, Instant::now()) {
+            if let Some(runs) =
+                self.store().tx("engine.reap", move |tx| Box::pin(reap(tx, id, beat, now))).await?
+            {
+                tracing::warn!(worker = %id, runs, "a worker is gone, its runs go on elsewhere");
+                self.inner.work.notify_one();
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn reap(tx: &Tx, id: Uuid, beat: i64, now: Timestamp) -> Result<Option<u64>> {
+    if !workers::remove(tx, id, beat).await? {
+        return Ok(None);
+    }
+    Ok(Some(queue::release_all(tx, Some(id), now).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEAT: Duration = Duration::from_secs(3);
+
+    fn sight(beat: i64, lease_over: bool) -> Sight {
+        Sight { id: Uuid::max(), beat, lease_over }
+    }
+
+    fn gone_after(sights: &[(u64, Sight)]) -> Vec<u64> {
+        let (mut observations, start) = (Observations::new(BEAT), Instant::now());
+        let look = |(second, sight): &(u64, Sight)| {
+            let gone = observations.look(&[*sight], start + Duration::from_secs(*second));
+            (!gone.is_empty()).then_some(*second)
+        };
+        sights.iter().filter_map(look).collect()
+    }
+
+    #[test]
+    fn a_worker_is_gone_when_its_lease_is_over_and_its_beat_stands_still() {
+        let still = |second| (second, sight(7, true));
+        assert_eq!(gone_after(&[still(0), still(3), still(6), still(8), still(9)]), [8, 9]);
+    }
+
+    #[test]
+    fn a_worker_that_beats_is_never_gone_whatever_the_clock_says() {
+        let beats: Vec<_> = (0..20).map(|i| (i * 3, sight(i as i64 / 2, true))).collect();
+        assert_eq!(gone_after(&beats), []);
+    }
+
+    #[test]
+    fn a_worker_that_stands_still_is_not_gone_before_its_lease_is_over() {
+        let still: Vec<_> = (0..9).map(|i| (i * 3, sight(7, i >= 6))).collect();
+        assert_eq!(gone_after(&still), [18, 21, 24]);
+    }
+
+    #[test]
+    fn whoever_slept_begins_to_look_anew() {
+        let still = |second| (second, sight(7, true));
+        assert_eq!(gone_after(&[still(0), still(60), still(63), still(66), still(69)]), [69]);
+    }
+}

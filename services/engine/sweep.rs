@@ -1,0 +1,69 @@
+//! What nobody drives still ends in time: runs that waited too long, cancels that no worker confirms, and driven runs whose driver
+//! does not notice its deadline. Called by `worker.rs`, each time it looks for work.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Engine;
+use super::cancel::force;
+use super::events::End;
+use super::finish::{Conclusion, conclude};
+use super::slots::Stop;
+use crate::cache::Durable;
+use crate::kernel::{Error, Result, Timestamp};
+use crate::store::{Tx, moves, queue};
+
+impl Engine {
+    /// Ends what is due.
+    pub(super) async fn sweep(&self) -> Result<()> {
+        let now = self.now();
+        let (cancel, overdue) = (self.config().cancel_ms, self.config().overdue_ms);
+        self.slots().stop_overdue(before(now, overdue));
+        for run_id in queue::due(self.store().read(), now).await? {
+            let events = self
+                .store()
+                .tx("engine.expire", move |tx| Box::pin(expire(tx, run_id, now)))
+                .await?;
+            self.publish(run_id, events);
+        }
+        for run_id in queue::unconfirmed(self.store().read(), before(now, cancel)).await? {
+            let events = self
+                .store()
+                .tx("engine.force_cancel", move |tx| Box::pin(force(tx, run_id, now)))
+                .await?;
+            self.slots().stop(run_id, Stop::Lost);
+            self.publish(run_id, events);
+        }
+        Ok(())
+    }
+}
+
+fn before(now: Timestamp, ms: u64) -> Timestamp {
+    let micros = i64::try_from(Duration::from_millis(ms).as_micros()).unwrap_or(i64::MAX);
+    Timestamp(now.0.saturating_sub(micros))
+}
+
+/// Ends a run that waited too long: for its caller as `expired`, past its own deadline as `incomplete`.
+async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Vec<Durable>> {
+    let Some(seq) = queue::expire(tx, run_id, now).await? else { return Ok(Vec::new()) };
+    let action = moves::required_action(tx, run_id).await?;
+    let end = match earliest(action.as_deref())? {
+        Some(deadline) if deadline > now => {
+            End::Incomplete { reason: "timeout".to_owned(), output: None }
+        }
+        _ => End::Expired,
+    };
+    let last = Conclusion { drafts: &[], used: moves::Used::default(), end: &end };
+    conclude(tx, run_id, seq, last, now).await
+}
+
+fn earliest(action: Option<&str>) -> Result<Option<Timestamp>> {
+    let Some(action) = action else { return Ok(None) };
+    let action: Value = serde_json::from_str(action).map_err(Error::internal)?;
+    let calls = action["tool_calls"].as_array().into_iter().flatten();
+    let deadlines = calls.map(|call| serde_json::from_value(call["deadline"].clone()));
+    let deadlines: Vec<Timestamp> = deadlines.collect::<Result<_, _>>().map_err(Error::internal)?;
+    Ok(deadlines.into_iter().min())
+}

@@ -1,0 +1,68 @@
+//! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer: wait`.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::Engine;
+use super::state::{Status, ends_log};
+use crate::cache::{Durable, Frame, Received, Subscription};
+use crate::kernel::{Result, Scope};
+use crate::store::{moves, runs};
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// The end.
+    Terminal,
+    /// The end, or that the run needs its caller.
+    TerminalOrAction,
+}
+
+impl Until {
+    fn is_met(self, status: Status) -> bool {
+        let action = self == Self::TerminalOrAction && status == Status::RequiresAction;
+        action || status.is_terminal()
+    }
+
+    /// Returns when the bus tells of it, or has lost frames.
+    async fn told(self, bus: &mut Subscription) {
+        loop {
+            let Received::Frame(frame) = bus.next().await else { return };
+            let Frame::Durable(Durable { r#type, .. }) = frame else { continue };
+            let action = Status::RequiresAction.event() == &*r#type;
+            if ends_log(&r#type) || (action && self == Self::TerminalOrAction) {
+                return;
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Waits at most `most`; the state that the run is in then.
+    ///
+    /// # Errors
+    /// `run_not_found`.
+    pub async fn wait(
+        &self,
+        scope: Scope,
+        run_id: Uuid,
+        most: Duration,
+        until: Until,
+    ) -> Result<Status> {
+        let end = Instant::now() + most;
+        let mut bus = self.inner.bus.subscribe(run_id);
+        loop {
+            let place = moves::place(self.store().read(), scope, run_id).await?;
+            let status = place.as_ref().and_then(|place| Status::parse(&place.status));
+            let status = status.ok_or_else(|| runs::not_found(run_id))?;
+            if until.is_met(status) || Instant::now() >= end {
+                return Ok(status);
+            }
+            // Told or not, the store has the last word; silence is no proof that nothing happened.
+            let look = end.min(Instant::now() + self.config().idle());
+            let _ = timeout_at(look, until.told(&mut bus)).await;
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The worker: takes runs while it has free slots, drives each in a task of its own, beats, sweeps, reaps, and drains when the
+//! process stops. Started by `serve.rs` through [`Engine::run`]; one per process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::attempt::Drive;
+use super::claim::Taken;
+use super::drive::Driver;
+use super::reap::Observations;
+use super::slots::Stop;
+use super::{Engine, complain};
+use crate::kernel::{Result, ids};
+use crate::store::queue::{Lease, Release};
+use crate::store::{queue, workers};
+
+/// Time for a driver to notice that the process stops.
+const NOTICE: Duration = Duration::from_secs(1);
+/// Heartbeats that find a lease which this process does not know, before it is given back.
+const UNKNOWN_BEATS: u32 = 2;
+
+struct Worker {
+    engine: Engine,
+    drive: Drive,
+    id: Uuid,
+    tasks: TaskTracker,
+    draining: Arc<AtomicBool>,
+    observations: Observations,
+    /// Leases that the database says are ours, but nobody here drives: beats that saw them.
+    unknown: HashMap<Lease, u32>,
+}
+
+impl Engine {
+    /// Works until `shutdown` fires, then drains: steps under way may end, what has not ended is given back.
+    ///
+    /// # Errors
+    /// When the database is away at the start; later on it is waited for.
+    pub async fn run(&self, drive: Drive, shutdown: CancellationToken) -> Result<()> {
+        let mut worker = Worker {
+            engine: self.clone(),
+            drive,
+            id: ids::fresh(self.now()),
+            tasks: TaskTracker::new(),
+            draining: Arc::default(),
+            observations: Observations::new(self.config().heartbeat()),
+            unknown: HashMap::new(),
+        };
+        worker.register(self.store().is_exclusive()).await?;
+        worker.work(&shutdown).await;
+        worker.drain().await
+    }
+}
+
+impl Worker {
+    /// Adds this worker. The first of an exclusive database gives back what was leased: its holders are dead.
+    async fn register(&self, first: bool) -> Result<()> {
+        let (id, now) = (self.id, self.engine.now());
+        let lease_until = now.plus(self.engine.config().lease());
+        let register = self.engine.store().tx("engine.register", move |tx| {
+            Box::pin(async move {
+                if first {
+                    workers::remove_all(tx).await?;
+                    queue::release_all(tx, None, now).await?;
+                }
+                workers::register(tx, id, now, lease_until).await
+            })
+        });
+        register.await
+    }
+
+    async fn work(&mut self, shutdown: &CancellationToken) {
+        let mut beat = interval(self.engine.config().heartbeat());
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let poll_ms = self.engine.config().poll_ms.max(1);
+        let (mut more, mut swept) = (true, Instant::now());
+        loop {
+            // Replicas that started together need not look together.
+            let poll = Duration::from_millis(poll_ms + rand::random_range(0..=poll_ms / 4));
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                _ = beat.tick() => self.heartbeat().await,
+                () = std::future::ready(()), if more => {}
+                () = self.engine.inner.work.notified() => {}
+                () = tokio::time::sleep_until(swept + poll) => {
+                    swept = Instant::now();
+                    self.logged("sweep", self.engine.sweep().await);
+                }
+            }
+            more = self.take().await;
+        }
+    }
+
+    /// Takes runs for the free slots; true when more may be had at once.
+    async fn take(&mut self) -> bool {
+        let free = self.engine.config().concurrent_runs.saturating_sub(self.engine.slots().count());
+        if free == 0 {
+            return false;
+        }
+        match self.engine.claim(self.id, free).await {
+            Ok(Some(round)) => {
+                round.taken.into_iter().for_each(|taken| self.start(taken));
+                round.more && self.engine.slots().count() < self.engine.config().concurrent_runs
+            }
+            Ok(None) => {
+                self.start_over().await;
+                false
+            }
+            Err(error) => {
+                self.logged("claim", Err(error));
+                false
+            }
+        }
+    }
+
+    fn start(&self, taken: Taken) {
+        let driver = Driver::new(&self.engine, taken, Arc::clone(&self.draining));
+        self.tasks.spawn(driver.run(Arc::clone(&self.drive)));
+    }
+
+    async fn heartbeat(&mut self) {
+        let (id, now) = (self.id, self.engine.now());
+        let lease_until = now.plus(self.engine.config().lease());
+        let beat = self.engine.store().tx("engine.heartbeat", move |tx| {
+            Box::pin(async move {
+                let alive = workers::beat(tx, id, lease_until).await?;
+                Ok(if alive { Some(queue::held(tx, id).await?) } else { None })
+            })
+        });
+        match beat.await {
+            Ok(Some(held)) => self.compare(held).await,
+            Ok(None) => return self.start_over().await,
+            Err(error) => return self.logged("heartbeat", Err(error)),
+        }
+        if !self.engine.store().is_exclusive() {
+            let reaped = self.engine.reap(self.id, &mut self.observations).await;
+            self.logged("reap", reaped);
+        }
+    }
+
+    /// Compares what the database says is ours with what we drive.
+    async fn compare(&mut self, held: Vec<(Lease, bool)>) {
+        let ours = self.engine.slots().leases();
+        for lease in ours.iter().filter(|ours| !held.iter().any(|(held, _)| held == *ours)) {
+            self.engine.slots().stop(lease.run_id, Stop::Lost);
+        }
+        self.unknown.retain(|lease, _| held.iter().any(|(held, _)| held == lease));
+        for (lease, cancel_requested) in held {
+            if !ours.contains(&lease) {
+                self.wonder(lease).await;
+            } else if cancel_requested {
+                self.engine.slots().cancel(lease.run_id);
+            }
+        }
+    }
+
+    /// A lease that nobody here drives: the answer to a claim was lost, or a run could not be given back.
+    async fn wonder(&mut self, lease: Lease) {
+        let beats = self.unknown.entry(lease).or_insert(0);
+        *beats += 1;
+        if *beats < UNKNOWN_BEATS {
+            return;
+        }
+        let now = self.engine.now();
+        let release = self.engine.store().tx("engine.release", move |tx| {
+            Box::pin(async move { queue::release(tx, lease, Release::Stalled, now).await })
+        });
+        let released = release.await.map(drop);
+        self.logged("release", released);
+    }
+
+    /// Others took us for gone: what we drove is theirs, and we begin anew under another id.
+    async fn start_over(&mut self) {
+        tracing::warn!(worker = %self.id, "reaped; beginning anew");
+        self.engine.slots().stop_all(Stop::Lost);
+        self.id = ids::fresh(self.engine.now());
+        let registered = self.register(false).await;
+        self.logged("register", registered);
+    }
+
+    async fn drain(self) -> Result<()> {
+        self.draining.store(true, Ordering::Release);
+        self.tasks.close();
+        let patience = Duration::from_millis(self.engine.config().drain_ms);
+        if timeout(patience, self.tasks.wait()).await.is_err() {
+            self.engine.slots().cancel_all();
+        }
+        if timeout(NOTICE, self.tasks.wait()).await.is_err() {
+            self.engine.slots().stop_all(Stop::Shutdown);
+        }
+        self.tasks.wait().await;
+        let id = self.id;
+        let resign = self
+            .engine
+            .store()
+            .tx("engine.resign", move |tx| Box::pin(async move { workers::resign(tx, id).await }));
+        resign.await
+    }
+
+    fn logged(&self, what: &'static str, result: Result<()>) {
+        if let Err(error) = result {
+            complain(what, None, &error);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Questions about the event log of runs: append only, gapless per run, read by position. Written by `engine` only.
+
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
+    Value,
+};
+use uuid::Uuid;
+
+use super::Tx;
+use super::sql::{pieces, statement};
+use super::tables::run_event;
+pub use super::tables::run_event::Model as Row;
+use crate::kernel::{Result, Timestamp};
+
+/// A row to append.
+#[derive(Debug, Clone, Copy)]
+pub struct New<'a> {
+    /// Run.
+    pub run_id: Uuid,
+    /// Number, taken from the run's queue row.
+    pub seq: i64,
+    /// Type.
+    pub r#type: &'a str,
+    /// JSON.
+    pub data: &'a str,
+}
+
+/// Appends events, of one run or of many.
+pub async fn append(tx: &Tx, rows: &[New<'_>], now: Timestamp) -> Result<()> {
+    for piece in pieces(rows) {
+        let mut sql = String::from("INSERT INTO run_events (run_id, seq, type, data, at) VALUES ");
+        let mut values: Vec<Value> = Vec::with_capacity(piece.len() * 5);
+        for (i, row) in piece.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            sql.push_str(&format!("{comma}({})", super::sql::places(i * 5 + 1, 5)));
+            values.push(row.run_id.into());
+            values.push(row.seq.into());
+            values.push(row.r#type.into());
+            values.push(row.data.into());
+            values.push(now.0.into());
+        }
+        let backend = tx.get_database_backend();
+        tx.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    }
+    Ok(())
+}
+
+/// Events after `after`, oldest first, at most `most`.
+pub async fn after(
+    conn: &impl ConnectionTrait,
+    run_id: Uuid,
+    after: i64,
+    most: u64,
+) -> Result<Vec<Row>> {
+    let page = run_event::Entity::find()
+        .filter(run_event::Column::RunId.eq(run_id))
+        .filter(run_event::Column::Seq.gt(after))
+        .order_by_asc(run_event::Column::Seq)
+        .limit(most);
+    Ok(page.all(conn).await?)
+}
+
+/// Data of every event of one type, oldest first.
+pub async fn of_type(
+    conn: &impl ConnectionTrait,
+    run_id: Uuid,
+    r#type: &str,
+) -> Result<Vec<String>> {
+    let sql = "SELECT data FROM run_events WHERE run_id = $1 AND type = $2 ORDER BY seq";
+    let rows = conn.query_all_raw(statement(conn, sql, [run_id.into(), r#type.into()])).await?;
+    rows.into_iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+}
+
+/// Type of a run's event before `seq`.
+pub async fn type_before(tx: &Tx, run_id: Uuid, seq: i64) -> Result<Option<String>> {
+    let sql = "SELECT type FROM run_events WHERE run_id = $1 AND seq = $2";
+    let row = tx.query_one_raw(statement(tx, sql, [run_id.into(), (seq - 1).into()])).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
+}

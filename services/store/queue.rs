@@ -1,0 +1,267 @@
+//! Questions about the queue: one row per run that has not ended, and the only door to its log and journal. Whoever changes a
+//! run changes this row first, under its epoch; so everything about one run happens one after the other. Asked by `engine` only.
+
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+use uuid::Uuid;
+
+use super::Tx;
+use super::lanes::Lane;
+use super::sql::{skip_locked, statement};
+use crate::kernel::{Result, Scope, Timestamp};
+
+/// A claim: which worker holds which epoch of which run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// Run.
+    pub run_id: Uuid,
+    /// Epoch.
+    pub epoch: i64,
+}
+
+/// A run that was just claimed.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimed {
+    /// The claim.
+    pub lease: Lease,
+    /// Claims since the last completed step, with this one.
+    pub stalls: i32,
+    /// Number that was set aside for the event that tells of the claim.
+    pub seq: i64,
+}
+
+/// What the queue row says after a write under its epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct Passed {
+    /// Number of the next event after those that were asked for.
+    pub next_seq: i64,
+    /// True when a cancel was asked for.
+    pub cancel_requested: bool,
+}
+
+/// What becomes of a lease that is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// In order: the claim does not count as a stall.
+    Orderly,
+    /// After a failure: the claim counts, and the next one waits the longer the more there were.
+    Stalled,
+}
+
+/// Microseconds that the next claim waits after so many stalls: 0, 1 s, 2 s, 4 s … 60 s.
+const BACKOFF: &str = "CASE WHEN stalls <= 1 THEN 0 WHEN stalls >= 8 THEN 60000000
+    ELSE (1 << (stalls - 2)) * 1000000 END";
+
+/// Adds a run, ready at once, whose next event has the number `next_seq`.
+pub async fn insert(
+    tx: &Tx,
+    scope: Scope,
+    run_id: Uuid,
+    next_seq: i64,
+    now: Timestamp,
+) -> Result<()> {
+    let sql = "INSERT INTO run_queue (run_id, project_id, environment, state, priority,
+            available_at, epoch, stalls, next_seq, min_version)
+        VALUES ($1, $2, $3, 0, 100, $4, 0, 0, $5, 0)";
+    let values = [
+        run_id.into(),
+        scope.project.into(),
+        scope.environment.as_str().into(),
+        now.0.into(),
+        next_seq.into(),
+    ];
+    tx.execute_raw(statement(tx, sql, values)).await?;
+    Ok(())
+}
+
+/// Runs of a lane that are leased. Exact while the lane is held.
+pub async fn leased(tx: &Tx, scope: Scope) -> Result<i64> {
+    let sql = "SELECT count(*) FROM run_queue
+        WHERE project_id = $1 AND environment = $2 AND state = 1";
+    let values = [scope.project.into(), scope.environment.as_str().into()];
+    let row = tx.query_one_raw(statement(tx, sql, values)).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
+}
+
+/// Leases up to `most` ready runs of a lane to a worker.
+pub async fn claim(
+    tx: &Tx,
+    worker: Uuid,
+    lane: Lane,
+    most: i64,
+    now: Timestamp,
+) -> Result<Vec<Claimed>> {
+    // Postgres might ask the subquery again for each row; an array it makes once.
+    let (from, to) = match tx.get_database_backend() {
+        DbBackend::Postgres => ("= ANY (ARRAY(", "))"),
+        _ => ("IN (", ")"),
+    };
+    let sql = format!(
+        "UPDATE run_queue SET state = 1, worker_id = $1, epoch = epoch + 1, stalls = stalls + 1,
+            next_seq = next_seq + 1
+        WHERE run_id {from}SELECT run_id FROM run_queue
+            WHERE project_id = $2 AND environment = $3 AND state = 0 AND available_at <= $4
+                AND cancel_requested_at IS NULL
+            ORDER BY priority, available_at, run_id LIMIT $5{}{to}
+        RETURNING run_id, epoch, stalls, next_seq - 1",
+        skip_locked(tx)
+    );
+    let Scope { project, environment } = lane.scope;
+    let values =
+        [worker.into(), project.into(), environment.as_str().into(), now.0.into(), most.into()];
+    let rows = tx.query_all_raw(statement(tx, &sql, values)).await?;
+    let claimed = |row: QueryResult| -> Result<Claimed> {
+        let lease = Lease { run_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
+        let (stalls, seq) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
+        Ok(Claimed { lease, stalls, seq })
+    };
+    rows.into_iter().map(claimed).collect()
+}
+
+/// The fence: sets aside the numbers of `events` events for this claim; `None` when the run is no longer its. A commit that
+/// ends a step shows that the run gets on.
+pub async fn pass(tx: &Tx, lease: Lease, events: i64, gets_on: bool) -> Result<Option<Passed>> {
+    let sql = "UPDATE run_queue SET next_seq = next_seq + $3,
+            stalls = CASE WHEN $4 THEN 0 ELSE stalls END
+        WHERE run_id = $1 AND epoch = $2 AND state = 1
+        RETURNING next_seq, cancel_requested_at";
+    let values = [lease.run_id.into(), lease.epoch.into(), events.into(), gets_on.into()];
+    passed(tx.query_one_raw(statement(tx, sql, values)).await?)
+}
+
+/// Removes a claimed run that ends; `None` when it is no longer the claim's.
+pub async fn leave(tx: &Tx, lease: Lease) -> Result<Option<Passed>> {
+    let sql = "DELETE FROM run_queue WHERE run_id = $1 AND epoch = $2 AND state = 1
+        RETURNING next_seq, cancel_requested_at";
+    let values = [lease.run_id.into(), lease.epoch.into()];
+    passed(tx.query_one_raw(statement(tx, sql, values)).await?)
+}
+
+/// Lets a claimed run wait for its caller until `until`, after `pass` let it through.
+pub async fn park(tx: &Tx, lease: Lease, until: Timestamp) -> Result<()> {
+    let sql = "UPDATE run_queue SET state = 2, worker_id = NULL, available_at = $3, stalls = 0
+        WHERE run_id = $1 AND epoch = $2 AND state = 1";
+    let values = [lease.run_id.into(), lease.epoch.into(), until.0.into()];
+    tx.execute_raw(statement(tx, sql, values)).await?;
+    Ok(())
+}
+
+/// Gives back a claimed run; false when it is no longer the claim's.
+pub async fn release(tx: &Tx, lease: Lease, how: Release, now: Timestamp) -> Result<bool> {
+    let back = match how {
+        Release::Orderly => {
+            "stalls = CASE WHEN stalls > 0 THEN stalls - 1 ELSE 0 END, available_at = $3".to_owned()
+        }
+        Release::Stalled => format!("available_at = $3 + {BACKOFF}"),
+    };
+    let sql = format!(
+        "UPDATE run_queue SET state = 0, worker_id = NULL, priority = 0, {back}
+        WHERE run_id = $1 AND epoch = $2 AND state = 1"
+    );
+    let values = [lease.run_id.into(), lease.epoch.into(), now.0.into()];
+    Ok(tx.execute_raw(statement(tx, &sql, values)).await?.rows_affected() == 1)
+}
+
+/// Gives back everything that a worker holds, or, with `None`, that anybody holds. How many runs that were.
+pub async fn release_all(tx: &Tx, worker: Option<Uuid>, now: Timestamp) -> Result<u64> {
+    let sql = format!(
+        "UPDATE run_queue SET state = 0, worker_id = NULL, priority = 0,
+            available_at = $1 + {BACKOFF}
+        WHERE state = 1"
+    );
+    let done = match worker {
+        Some(id) => {
+            let sql = format!("{sql} AND worker_id = $2");
+            tx.execute_raw(statement(tx, &sql, [now.0.into(), id.into()])).await?
+        }
+        None => tx.execute_raw(statement(tx, &sql, [now.0.into()])).await?,
+    };
+    Ok(done.rows_affected())
+}
+
+/// What a worker holds, and whether a cancel was asked for.
+pub async fn held(tx: &Tx, worker: Uuid) -> Result<Vec<(Lease, bool)>> {
+    let sql = "SELECT run_id, epoch, cancel_requested_at FROM run_queue
+        WHERE worker_id = $1 AND state = 1";
+    let rows = tx.query_all_raw(statement(tx, sql, [worker.into()])).await?;
+    let held = |row: QueryResult| -> Result<(Lease, bool)> {
+        let lease = Lease { run_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
+        Ok((lease, row.try_get_by_index::<Option<i64>>(2)?.is_some()))
+    };
+    rows.into_iter().map(held).collect()
+}
+
+/// Asks for a cancel: sets aside the number of its event. Says it, and whether a worker holds the run. `None` when the owner
+/// has no such live run, or a cancel was asked for before.
+pub async fn request_cancel(
+    tx: &Tx,
+    scope: Scope,
+    run_id: Uuid,
+    now: Timestamp,
+) -> Result<Option<(i64, bool)>> {
+    let sql = "UPDATE run_queue SET cancel_requested_at = $4, next_seq = next_seq + 1
+        WHERE run_id = $1 AND project_id = $2 AND environment = $3
+            AND cancel_requested_at IS NULL
+        RETURNING next_seq - 1, state";
+    let values =
+        [run_id.into(), scope.project.into(), scope.environment.as_str().into(), now.0.into()];
+    let Some(row) = tx.query_one_raw(statement(tx, sql, values)).await? else { return Ok(None) };
+    let state: i16 = row.try_get_by_index(1)?;
+    Ok(Some((row.try_get_by_index(0)?, state == 1)))
+}
+
+/// Locks the live run of an owner; false when there is none.
+pub async fn lock(tx: &Tx, scope: Scope, run_id: Uuid) -> Result<bool> {
+    let sql = "UPDATE run_queue SET state = state
+        WHERE run_id = $1 AND project_id = $2 AND environment = $3";
+    let values = [run_id.into(), scope.project.into(), scope.environment.as_str().into()];
+    Ok(tx.execute_raw(statement(tx, sql, values)).await?.rows_affected() == 1)
+}
+
+/// Makes a waiting run ready, before new ones.
+pub async fn wake(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<()> {
+    let sql = "UPDATE run_queue SET state = 0, priority = 50, available_at = $2, stalls = 0
+        WHERE run_id = $1 AND state = 2";
+    tx.execute_raw(statement(tx, sql, [run_id.into(), now.0.into()])).await?;
+    Ok(())
+}
+
+/// Waiting runs whose time is over.
+pub async fn due(conn: &impl ConnectionTrait, now: Timestamp) -> Result<Vec<Uuid>> {
+    let sql = "SELECT run_id FROM run_queue WHERE state = 2 AND available_at <= $1
+        ORDER BY available_at LIMIT 100";
+    ids(conn.query_all_raw(statement(conn, sql, [now.0.into()])).await?)
+}
+
+/// Removes a waiting run whose time is over; the number of its next event, `None` when it is not.
+pub async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Option<i64>> {
+    let sql = "DELETE FROM run_queue WHERE run_id = $1 AND state = 2 AND available_at <= $2
+        RETURNING next_seq, cancel_requested_at";
+    let row = tx.query_one_raw(statement(tx, sql, [run_id.into(), now.0.into()])).await?;
+    Ok(passed(row)?.map(|passed| passed.next_seq))
+}
+
+/// Runs whose cancel nobody will confirm: no worker holds them, or theirs has not answered since before `since`.
+pub async fn unconfirmed(conn: &impl ConnectionTrait, since: Timestamp) -> Result<Vec<Uuid>> {
+    let sql = "SELECT run_id FROM run_queue WHERE cancel_requested_at IS NOT NULL
+        AND (state <> 1 OR cancel_requested_at <= $1) LIMIT 100";
+    ids(conn.query_all_raw(statement(conn, sql, [since.0.into()])).await?)
+}
+
+/// Removes a run whose cancel was asked for, whoever holds it: its worker finds the fence closed. The number of its next
+/// event, `None` when it has ended.
+pub async fn remove_cancelled(tx: &Tx, run_id: Uuid) -> Result<Option<i64>> {
+    let sql = "DELETE FROM run_queue WHERE run_id = $1 AND cancel_requested_at IS NOT NULL
+        RETURNING next_seq, cancel_requested_at";
+    let row = tx.query_one_raw(statement(tx, sql, [run_id.into()])).await?;
+    Ok(passed(row)?.map(|passed| passed.next_seq))
+}
+
+fn passed(row: Option<QueryResult>) -> Result<Option<Passed>> {
+    let Some(row) = row else { return Ok(None) };
+    let cancel_requested = row.try_get_by_index::<Option<i64>>(1)?.is_some();
+    Ok(Some(Passed { next_seq: row.try_get_by_index(0)?, cancel_requested }))
+}
+
+fn ids(rows: Vec<QueryResult>) -> Result<Vec<Uuid>> {
+    rows.into_iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+}

@@ -1,0 +1,130 @@
+//! Questions about runs: one, and lists of them. Asked by the runs service. Never changes a run;
+//! that is the engine's, by its own questions.
+
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement, UnionType};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryTrait, Select};
+use uuid::Uuid;
+
+use super::labels;
+use super::owner::Owned;
+pub use super::tables::run::Model as Run;
+use super::tables::run::{Column, Entity};
+use super::window::{self, By};
+use crate::kernel::ids::{self, Kind};
+use crate::kernel::page::{self, Page, Paged, Position};
+use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
+
+/// Which runs a list has. All must hold.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only runs of this agent.
+    pub agent_id: Option<Uuid>,
+    /// Only runs in one of these states; empty: all.
+    pub statuses: Vec<&'static str>,
+    /// Only runs created at or after this time.
+    pub created_after: Option<Timestamp>,
+    /// Only runs created before this time.
+    pub created_before: Option<Timestamp>,
+    /// Only runs whose metadata has each of these pairs.
+    pub metadata: Vec<(String, String)>,
+    /// Only runs created by this key.
+    pub key_id: Option<Uuid>,
+    /// Only runs of this conversation.
+    pub session_id: Option<String>,
+}
+
+/// A run.
+///
+/// # Errors
+/// `run_not_found`; those of the database.
+pub async fn get(conn: &impl ConnectionTrait, scope: Scope, id: Uuid) -> Result<Run> {
+    let found = Entity::find_by_id(id).owned(scope).one(conn).await?;
+    found.ok_or_else(|| not_found(id))
+}
+
+/// A page of runs.
+///
+/// # Errors
+/// Those of the database.
+pub async fn list(
+    conn: &impl ConnectionTrait,
+    scope: Scope,
+    filter: &Filter,
+    page: &Page,
+) -> Result<Paged<Run>> {
+    let rows = rows_of(scope, filter, page).all(conn).await?;
+    let mut paged = Paged::of(page, rows, |run| page::Key { at: run.created_at, id: run.id });
+    if matches!(page.position, Position::Offset(_)) {
+        paged.total = window::total(conn, filtered(scope, filter).0, page).await?;
+    }
+    Ok(paged)
+}
+
+/// The error for a run that the owner does not have.
+#[must_use]
+pub fn not_found(id: Uuid) -> Error {
+    let message = format!("run {} not found", ids::format(Kind::Run, id));
+    Error::new(Reason::RunNotFound, message)
+}
+
+/// The rows of the page and one more.
+fn rows_of(scope: Scope, filter: &Filter, page: &Page) -> Select<Entity> {
+    if filter.statuses.len() > 1 && filter.metadata.is_empty() && page.offset() == 0 {
+        return merged(scope, filter, page);
+    }
+    let (mut select, by) = filtered(scope, filter);
+    window::narrow(QueryTrait::query(&mut select), page, by);
+    select
+}
+
+/// Several states: an index is in order within each alone, so the window of each is taken, and the
+/// page is theirs merged. Asking for all at once would sort every run that is in one of them.
+fn merged(scope: Scope, filter: &Filter, page: &Page) -> Select<Entity> {
+    let mut windows = filter.statuses.iter().map(|status| {
+        let alone = Filter { statuses: vec![status], ..filter.clone() };
+        let (mut select, by) = filtered(scope, &alone);
+        let query = QueryTrait::query(&mut select);
+        query.clear_selects().column((Entity, Column::Id));
+        window::narrow(query, page, by);
+        // Only a select around it may be ordered and limited inside a union, on both databases.
+        let mut around = Query::select();
+        around.column(Column::Id).from_subquery(query.take(), "one");
+        around
+    });
+    let mut ids: SelectStatement = windows.next().unwrap_or_default();
+    for one in windows {
+        ids.union(UnionType::All, one);
+    }
+    let mut select = Entity::find().owned(scope).filter(Column::Id.in_subquery(ids));
+    let by = window::by(Column::CreatedAt, Column::Id);
+    window::narrow(QueryTrait::query(&mut select), page, by);
+    select
+}
+
+/// The whole list, and the columns that it is ordered by.
+fn filtered(scope: Scope, filter: &Filter) -> (Select<Entity>, By) {
+    let mut select = Entity::find().owned(scope);
+    if let Some(agent) = filter.agent_id {
+        select = select.filter(Column::AgentId.eq(agent));
+    }
+    match filter.statuses.as_slice() {
+        [] => {}
+        [status] => select = select.filter(Column::Status.eq(*status)),
+        several => select = select.filter(Column::Status.is_in(several.iter().copied())),
+    }
+    if let Some(key) = filter.key_id {
+        select = select.filter(Column::KeyId.eq(key));
+    }
+    if let Some(session) = &filter.session_id {
+        select = select.filter(Column::SessionId.eq(session));
+    }
+    let by = labels::narrow_runs(QueryTrait::query(&mut select), scope, &filter.metadata);
+    let at = || Expr::col(by[0].clone());
+    if let Some(from) = filter.created_after {
+        select = select.filter(at().gte(from.0));
+    }
+    if let Some(to) = filter.created_before {
+        select = select.filter(at().lt(to.0));
+    }
+    (select, by)
+}

@@ -1,0 +1,78 @@
+//! Statements written once for both databases: `$1`, `$2`… stand for values in either. Used by the questions that are too hot,
+//! or too particular, for entities.
+
+use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
+
+/// Most rows or ids in one statement. Longer lists are cut, so that few distinct statements are prepared.
+pub(super) const CHUNK: usize = 32;
+
+/// A statement with its values.
+pub(super) fn statement<const N: usize>(
+    conn: &impl ConnectionTrait,
+    sql: &str,
+    values: [Value; N],
+) -> Statement {
+    Statement::from_sql_and_values(conn.get_database_backend(), sql, values)
+}
+
+/// The words that lock the rows of a `SELECT` and pass over those locked by others. One writer needs no lock.
+pub(super) fn skip_locked(conn: &impl ConnectionTrait) -> &'static str {
+    match conn.get_database_backend() {
+        DbBackend::Postgres => " FOR UPDATE SKIP LOCKED",
+        _ => "",
+    }
+}
+
+/// The words that keep the rows of a `SELECT` from being deleted, but not from being changed.
+pub(super) fn key_share(conn: &impl ConnectionTrait) -> &'static str {
+    match conn.get_database_backend() {
+        DbBackend::Postgres => " FOR KEY SHARE",
+        _ => "",
+    }
+}
+
+/// `$first,$first+1,…`, `count` of them.
+pub(super) fn places(first: usize, count: usize) -> String {
+    let mut text = String::with_capacity(count * 4);
+    for place in first..first + count {
+        if place > first {
+            text.push(',');
+        }
+        text.push('$');
+        text.push_str(&place.to_string());
+    }
+    text
+}
+
+/// Cuts a slice into pieces whose lengths are powers of two, at most [`CHUNK`]: 13 becomes 8, 4 and 1.
+pub(super) fn pieces<T>(mut all: &[T]) -> Vec<&[T]> {
+    let mut pieces = Vec::new();
+    while !all.is_empty() {
+        let largest = 1usize << all.len().ilog2();
+        let (piece, rest) = all.split_at(largest.min(CHUNK));
+        pieces.push(piece);
+        all = rest;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_cut_into_powers_of_two() {
+        let lengths = |n: usize| -> Vec<usize> {
+            pieces(&vec![0u8; n]).into_iter().map(<[u8]>::len).collect()
+        };
+        assert_eq!(lengths(0), []);
+        assert_eq!(lengths(13), [8, 4, 1]);
+        assert_eq!(lengths(70), [32, 32, 4, 2]);
+    }
+
+    #[test]
+    fn places_are_numbered_on() {
+        assert_eq!(places(3, 3), "$3,$4,$5");
+        assert_eq!(places(1, 0), "");
+    }
+}

@@ -1,5 +1,5 @@
-//! From a call to its request message: body, then query, then path, so that the path always wins. Called by generated decoders;
-//! never looks at headers.
+//! From a call to its request message: body, then query, then path, so that the path always wins.
+//! Called by generated decoders; never looks at headers.
 
 use std::fmt::Display;
 

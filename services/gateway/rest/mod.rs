@@ -1,5 +1,5 @@
-//! The transcoder: route, decode, call, encode, stream. The gateway mounts it for everything that is not gRPC. It knows no
-//! resource of ours and could be a crate of its own.
+//! The transcoder: route, decode, call, encode, stream. The gateway mounts it for everything that
+//! is not gRPC. It knows no resource of ours and could be a crate of its own.
 
 mod accept;
 pub mod alias;
@@ -88,8 +88,8 @@ impl Transcoder {
         Self { inner: Arc::new(inner) }
     }
 
-    /// gRPC path of the method that a request would call, aliases included. Of a method and its streaming twin it names the
-    /// first; both need the same scope.
+    /// gRPC path of the method that a request would call, aliases included. Of a method and its
+    /// streaming twin it names the first; both need the same scope.
     #[must_use]
     pub fn resolve(&self, method: &Method, path: &str) -> Option<&'static str> {
         let alias = alias::find(&self.inner.options.aliases, path);

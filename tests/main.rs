@@ -6,19 +6,17 @@
 )]
 
 #[path = "../proto/codegen/mod.rs"]
-#[expect(
-    dead_code,
-    unreachable_pub,
-    reason = "it is a part of the build script, which asks for more"
-)]
 mod codegen;
 
+mod agents;
 mod engine;
 mod errors;
 mod generator;
 mod harness;
 mod json;
+mod keys;
 mod probe;
+mod runs;
 mod runtime;
 mod store;
 mod tidy;

@@ -9,6 +9,7 @@
 mod codegen;
 
 mod agents;
+mod engine;
 mod errors;
 mod generator;
 mod harness;

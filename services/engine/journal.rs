@@ -318,3 +318,107 @@ impl From<moves::Used> for Usage {
         Self { input_tokens, output_tokens, model_calls, tool_calls }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::super::attempt::NewEvent;
+    use super::super::{EngineConfig, NewRun};
+    use super::*;
+    use crate::cache::Bus;
+    use crate::kernel::{Clock, Environment, Scope};
+    use crate::store::{Store, StoreConfig, workers};
+
+    const SCOPE: Scope = Scope { project: Uuid::nil(), environment: Environment::Test };
+
+    /// A run that a worker has just taken.
+    async fn taken(folder: &tempfile::TempDir) -> Log {
+        let url = format!("sqlite:{}", folder.path().join("engine.db").display());
+        let (clock, config) = (Clock::manual(Timestamp(1_000_000)), StoreConfig::default());
+        let store = Store::open(&StoreConfig { url, ..config }, clock.clone()).await.unwrap();
+        let engine = Engine::new(store.clone(), Bus::memory(), clock, EngineConfig::default());
+        let spec = json!({ "name": "a", "model": "sim", "max_steps": 1, "timeout_seconds": 9 });
+        let new = NewRun {
+            agent_id: Uuid::nil(),
+            agent_version: 1,
+            spec: Arc::new(serde_json::from_value(spec).unwrap()),
+            input: Value::Null,
+            parameters: Map::new(),
+            timeout: None,
+            metadata: Map::new(),
+            session_id: None,
+            key_id: None,
+        };
+        engine.create(SCOPE, new).await.unwrap();
+        let (worker, now) = (Uuid::max(), engine.now());
+        store
+            .tx("test", move |tx| Box::pin(workers::register(tx, worker, now, now)))
+            .await
+            .unwrap();
+        let round = engine.claim(worker, 1).await.unwrap().unwrap();
+        let (lease, seq) = (round.taken[0].claimed.lease, round.taken[0].event.seq);
+        Log::new(&engine, lease, seq, CancellationToken::new(), Arc::default())
+    }
+
+    async fn write(log: &Log, entry: &Arc<Entry>, again: bool) -> Written {
+        let (lease, now, entry) = (log.lease, log.engine.now(), Arc::clone(entry));
+        let job = log.engine.store().tx("test", move |tx| {
+            let entry = Arc::clone(&entry);
+            Box::pin(async move { write_in(tx, lease, &entry, (now, again)).await })
+        });
+        job.await.unwrap()
+    }
+
+    fn events(written: Written) -> Vec<Durable> {
+        match written {
+            Written::Done { events, .. } => events,
+            Written::Fenced => unreachable!("the run is ours"),
+        }
+    }
+
+    fn commits() -> [Commit; 3] {
+        let (step, call, kind) = (0, 0, StepKind::Llm);
+        let begun = Intent { step, call, kind, request: json!({ "n": 1 }) };
+        let ended = Finished { step, call, status: StepStatus::Ok, result: json!("x") };
+        let event = |n: i32| NewEvent { r#type: "step", data: json!({ "id": n }) };
+        let used = Usage { input_tokens: 1, output_tokens: 2, model_calls: 1, tool_calls: 0 };
+        [
+            Commit { intents: vec![begun], events: vec![event(1)], ..Commit::default() },
+            Commit { finished: vec![ended], usage: used, ..Commit::default() },
+            Commit { events: vec![event(2), event(3)], ..Commit::default() },
+        ]
+    }
+
+    #[tokio::test]
+    async fn a_commit_whose_answer_was_lost_is_written_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = taken(&folder).await;
+        for commit in commits() {
+            let entry = Arc::new(log.entry(commit).unwrap());
+            let first = events(write(&log, &entry, false).await);
+            let again = events(write(&log, &entry, true).await);
+            assert_eq!(first, again, "the second try finds what the first one wrote");
+            log.committed(&first);
+        }
+        let (conn, run_id) = (log.engine.store().read(), log.lease.run_id);
+        let log_rows = events::after(conn, run_id, 0, 100).await.unwrap();
+        let numbers: Vec<i64> = log_rows.iter().map(|row| row.seq).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5]);
+        let run = crate::store::runs::get(conn, SCOPE, run_id).await.unwrap();
+        assert_eq!((run.input_tokens, run.output_tokens, run.last_seq), (1, 2, 5));
+        assert_eq!(steps::list(conn, run_id).await.unwrap()[0].attempt, 1);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_was_not_written_is_written_by_the_next_try() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = taken(&folder).await;
+        for commit in commits() {
+            let entry = Arc::new(log.entry(commit).unwrap());
+            log.committed(&events(write(&log, &entry, true).await));
+        }
+        let rows = events::after(log.engine.store().read(), log.lease.run_id, 0, 100).await;
+        assert_eq!(rows.unwrap().len(), 5);
+    }
+}

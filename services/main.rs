@@ -1,3 +1,182 @@
-//! The `runplane` command: arguments, configuration, telemetry, serve.
+//! The `runplane` command: arguments, then configuration, then telemetry, then serve.
 
-fn main() {}
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use runplane::kernel::Environment;
+use runplane::kernel::caller::Grant;
+use runplane::kernel::config::Config;
+use runplane::kernel::telemetry;
+use runplane::serve::{self, Server};
+use runplane::{demo, kernel};
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The open, self-hosted platform API for AI agents: gRPC, gRPC-Web and REST on one port.
+#[derive(Debug, Parser)]
+#[command(name = "runplane", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows everything at work: starts a server on a fresh SQLite file, defines an agent and runs it.
+    Demo {
+        /// End after the run instead of serving on.
+        #[arg(long)]
+        once: bool,
+        /// Address to serve at; a free port is taken when it is in use.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+    },
+    /// Serves. Prints the first admin key when the store is empty.
+    Serve(Common),
+    /// Reads the whole configuration and tells every mistake; binds no port.
+    Check(Common),
+    /// Makes keys from the operator's side; with SQLite, while the server is stopped.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Prints the default configuration: every key, with its reason.
+    Defaults,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Makes a key of the first project and prints it once.
+    Create {
+        #[command(flatten)]
+        common: Common,
+        /// Name of the key.
+        #[arg(long, default_value = "operator")]
+        name: String,
+        /// What the key may do; give it more than once for more than one.
+        #[arg(long = "scope", value_enum, default_values_t = [ScopeArg::Admin])]
+        scopes: Vec<ScopeArg>,
+        /// Environment that the key opens.
+        #[arg(long, value_enum, default_value_t = EnvironmentArg::Live)]
+        environment: EnvironmentArg,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Configuration file, over the defaults; the environment, as in RUNPLANE__SERVER__LISTEN, goes over both.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ScopeArg {
+    Read,
+    Run,
+    Admin,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EnvironmentArg {
+    Test,
+    Live,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // The one provider of TLS for outbound calls; a second call would only say that it is there.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    match command(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn command(command: Command) -> Outcome<()> {
+    match command {
+        Command::Demo { once, listen } => {
+            telemetry::init(&Config::with("[log]\nfilter = \"warn\"")?.log)?;
+            demo::run(demo::Options { once, listen }, stop()?).await
+        }
+        Command::Serve(common) => serve(Config::load(common.config.as_deref())?).await,
+        Command::Check(common) => {
+            Config::load(common.config.as_deref())?;
+            println!("the configuration is right");
+            Ok(())
+        }
+        Command::Keys { command: KeysCommand::Create { common, name, scopes, environment } } => {
+            let server = Server::build(Config::load(common.config.as_deref())?).await?;
+            let grants: Vec<Grant> = scopes.into_iter().map(grant).collect();
+            let secret = server.key(place(environment), &name, &grants).await?;
+            println!("{}", secret.expose_secret());
+            server.store.close().await;
+            Ok(())
+        }
+        Command::Defaults => {
+            print!("{}", kernel::config::DEFAULTS);
+            Ok(())
+        }
+    }
+}
+
+async fn serve(config: Config) -> Outcome<()> {
+    telemetry::init(&config.log)?;
+    let listen = config.server.listen;
+    let server = Server::build(config).await?;
+    let listener = TcpListener::bind(listen).await.map_err(|e| format!("{listen}: {e}"))?;
+    if let Some(key) = server.first_key().await? {
+        println!("First admin key, shown this once: {}", key.expose_secret());
+    }
+    tracing::info!(address = %listener.local_addr()?, "serving gRPC, gRPC-Web and REST");
+    let stop = stop()?;
+    serve::run(server, listener, stop.cancelled()).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Fires at the first interrupt or termination; a second one ends the process at once.
+fn stop() -> Outcome<CancellationToken> {
+    let stop = CancellationToken::new();
+    let fired = stop.clone();
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // Lives as long as the process: the second signal must work while everything else is being awaited.
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if first {
+                fired.cancel();
+            } else {
+                std::process::exit(130);
+            }
+        }
+    });
+    Ok(stop)
+}
+
+fn grant(scope: ScopeArg) -> Grant {
+    match scope {
+        ScopeArg::Read => Grant::Read,
+        ScopeArg::Run => Grant::Run,
+        ScopeArg::Admin => Grant::Admin,
+    }
+}
+
+fn place(environment: EnvironmentArg) -> Environment {
+    match environment {
+        EnvironmentArg::Test => Environment::Test,
+        EnvironmentArg::Live => Environment::Live,
+    }
+}

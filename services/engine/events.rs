@@ -34,6 +34,12 @@ pub(super) struct Draft {
     pub(super) data: Arc<str>,
 }
 
+/// What a cancel dropped.
+#[derive(Debug, Serialize)]
+struct Cancellation {
+    aborted_calls: Vec<String>,
+}
+
 /// Data of a `run.*` event; what says nothing new is left out.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Change {
@@ -59,8 +65,8 @@ pub(super) struct Change {
     attempt: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     incomplete_reason: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    aborted_calls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancellation: Option<Cancellation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     discarded_step_id: Option<String>,
 }
@@ -167,9 +173,11 @@ impl Change {
 
     pub(super) fn ended(run_id: Uuid, end: &End, usage: Usage, latency_ms: i32) -> Self {
         let used = Used::from(usage);
-        let aborted_calls = match end {
-            End::Cancelled { aborted_calls } => aborted_calls.clone(),
-            _ => Vec::new(),
+        let cancellation = match end {
+            End::Cancelled { aborted_calls } => {
+                Some(Cancellation { aborted_calls: aborted_calls.clone() })
+            }
+            _ => None,
         };
         Self {
             output: end.output(),
@@ -178,7 +186,7 @@ impl Change {
             tokens_used: Some(used.total_tokens),
             latency_ms: Some(latency_ms),
             incomplete_reason: end.incomplete_reason().map(str::to_owned),
-            aborted_calls,
+            cancellation,
             ..Self::to(run_id, end.status())
         }
     }
@@ -268,6 +276,6 @@ mod tests {
         assert_eq!(data["tokens_used"], 7);
         assert_eq!(data["usage"]["total_tokens"], 7);
         assert_eq!(data["latency_ms"], 12);
-        assert!(data.get("error").is_none() && data.get("aborted_calls").is_none());
+        assert!(data.get("error").is_none() && data.get("cancellation").is_none());
     }
 }

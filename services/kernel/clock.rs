@@ -42,6 +42,22 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl From<Timestamp> for prost_types::Timestamp {
+    fn from(at: Timestamp) -> Self {
+        let nanos = at.0.rem_euclid(1_000_000) * 1000;
+        let nanos = i32::try_from(nanos).unwrap_or(0);
+        Self { seconds: at.0.div_euclid(1_000_000), nanos }
+    }
+}
+
+/// Cut to the microsecond; a moment beyond the range of [`Timestamp`] is at its end.
+impl From<prost_types::Timestamp> for Timestamp {
+    fn from(at: prost_types::Timestamp) -> Self {
+        let micros = i64::from(at.nanos.div_euclid(1000));
+        Self(at.seconds.saturating_mul(1_000_000).saturating_add(micros))
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -1,13 +1,21 @@
 //! The few types that everything else stands on. Imports nothing of ours.
 
+pub mod address;
 pub mod caller;
 pub mod clock;
-// config, page, telemetry: see below
+pub mod config;
 pub mod error;
 pub mod ids;
+pub mod json;
+pub mod labels;
+pub mod models;
 pub mod page;
+pub mod parameters;
 pub mod reply;
+pub mod schema;
 pub mod spec;
+pub mod telemetry;
+pub mod template;
 
 pub use caller::{Caller, Environment, Scope};
 pub use clock::{Clock, Timestamp};

@@ -1,5 +1,6 @@
-//! Pages of lists: what a caller asks for, where a page goes on, and the opaque cursors that say so. Called by every service
-//! that lists; the questions of the store take a [`Page`] and answer a [`Paged`]. Never knows what is listed.
+//! Pages of lists: what a caller asks for, where a page goes on, and the opaque cursors that say
+//! so. Called by every service that lists; the questions of the store take a [`Page`] and answer a
+//! [`Paged`]. Never knows what is listed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +15,8 @@ use super::error::{Error, Reason, Result};
 pub const LIMIT_DEFAULT: u32 = 20;
 /// Most rows on a page.
 pub const LIMIT_MAX: u32 = 100;
-/// Last page of offset paging; whoever needs more follows the cursor, which costs the same at any depth.
+/// Last page of offset paging; whoever needs more follows the cursor, which costs the same at any
+/// depth.
 pub const PAGE_MAX: u32 = 100_000;
 
 const AT_BYTES: usize = 8;
@@ -136,6 +138,15 @@ impl<T> Paged<T> {
         Ok(Paged { items, has_more: self.has_more, next: self.next, total: self.total })
     }
 
+    /// Number, limit, rows and pages of offset paging; only when the page was asked for by its number.
+    #[must_use]
+    pub fn figures(&self, page: &Page) -> Option<[i32; 4]> {
+        let Position::Offset(number) = page.position else { return None };
+        let whole = |n: u64| i32::try_from(n).unwrap_or(i32::MAX);
+        let pages = self.pages(page)?;
+        Some([whole(number.into()), whole(page.limit.into()), whole(self.total?), whole(pages)])
+    }
+
     /// Pages of the whole list; only when the page was asked for by its number.
     #[must_use]
     pub fn pages(&self, page: &Page) -> Option<u64> {
@@ -152,8 +163,8 @@ impl Cursors {
         Self { mac: Hmac::new(&key) }
     }
 
-    /// The cursors of the list of this name and owner. `filters` are any bytes that say what the list leaves out; the order
-    /// belongs to them.
+    /// The cursors of the list of this name and owner. `filters` are any bytes that say what the
+    /// list leaves out; the order belongs to them.
     #[must_use]
     pub fn list(&self, name: &'static str, scope: Scope, filters: &[u8]) -> List {
         let mut mac = self.mac.clone();
@@ -170,8 +181,8 @@ impl List {
     /// The page that a request asks for.
     ///
     /// # Errors
-    /// `invalid_field` for a limit or number out of bounds, or a number beside a cursor; `invalid_cursor` for a cursor that is
-    /// not of this list.
+    /// `invalid_field` for a limit or number out of bounds, or a number beside a cursor;
+    /// `invalid_cursor` for a cursor that is not of this list.
     pub fn page(&self, asked: Asked<'_>) -> Result<Page> {
         let limit = bounded("limit", asked.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
         if asked.page.is_some() && !asked.cursor.is_empty() {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::caller::Caller;
 use super::error::{Error, Reason};
 
 /// Domain of our reasons in `google.rpc.ErrorInfo`.
@@ -15,6 +16,10 @@ pub const DOMAIN: &str = "runplane";
 
 /// Header with the id of the request, on every response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Id of a request, in the extensions of every request: `req_` and 26 characters.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
@@ -35,6 +40,26 @@ impl From<Error> for Status {
         }
         Self::with_error_details(row.grpc, error.message, details)
     }
+}
+
+/// What every method of a service returns.
+pub type Reply<T> = Result<tonic::Response<T>, Status>;
+
+/// The answer of a method.
+///
+/// # Errors
+/// The method's own.
+pub fn reply<T>(result: crate::kernel::Result<T>) -> Reply<T> {
+    Ok(tonic::Response::new(result?))
+}
+
+/// Who calls; the gateway has put it there.
+///
+/// # Errors
+/// `internal_error` when the gateway has not.
+pub fn caller<T>(request: &tonic::Request<T>) -> Result<Caller, Status> {
+    let caller = request.extensions().get::<Caller>().cloned();
+    caller.ok_or_else(|| Error::internal("a call reached a service without a caller").into())
 }
 
 /// What a status says, whoever made it: ours by its `ErrorInfo`, any other by its code.

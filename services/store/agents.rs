@@ -1,5 +1,5 @@
-//! Questions about agents and their versions. Asked by the agents service, and by the engine when it creates or resumes a run.
-//! A deleted agent is found by [`pinned`] alone.
+//! Questions about agents and their versions. Asked by the agents service, and by the engine when
+//! it creates or resumes a run. A deleted agent is found by [`pinned`] alone.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
@@ -101,7 +101,8 @@ pub async fn list(
 /// Makes a definition the next version of an agent.
 ///
 /// # Errors
-/// `version_conflict` when the agent is no longer at the version of `old`; `agent_not_found`; those of the database.
+/// `version_conflict` when the agent is no longer at the version of `old`; `agent_not_found`; those
+/// of the database.
 pub async fn update(
     conn: &impl ConnectionTrait,
     scope: Scope,
@@ -185,7 +186,8 @@ pub async fn get_version(
 /// The version that a run is pinned to, whether or not the agent was deleted since.
 ///
 /// # Errors
-/// `internal_error` when there is none, for a run's version is never deleted; those of the database.
+/// `internal_error` when there is none, for a run's version is never deleted; those of the
+/// database.
 pub async fn pinned(
     conn: &impl ConnectionTrait,
     scope: Scope,
@@ -195,7 +197,8 @@ pub async fn pinned(
     found.ok_or_else(|| Error::internal(format!("agent {id} has lost its version {version}")))
 }
 
-/// A page of the versions of an agent that is not deleted, by number. Empty when there is no such agent.
+/// A page of the versions of an agent that is not deleted, by number. Empty when there is no such
+/// agent.
 ///
 /// # Errors
 /// Those of the database.

@@ -1,5 +1,5 @@
-//! From the database's errors to ours. A constraint becomes a reason in the question that runs into it; whatever no question
-//! expected is `unavailable` or `internal_error` here.
+//! From the database's errors to ours. A constraint becomes a reason in the question that runs into
+//! it; whatever no question expected is `unavailable` or `internal_error` here.
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr, SqlxError};
 
@@ -36,6 +36,12 @@ pub fn is_unique_violation(error: &DbErr) -> bool {
 /// True when the same transaction may succeed now.
 pub(super) fn is_again(error: &DbErr) -> bool {
     code(error).is_some_and(|code| AGAIN.contains(&code.as_str()))
+}
+
+/// True when the connection is of no use any more, but another may be.
+pub(super) fn is_dead(error: &DbErr) -> bool {
+    matches!(driver(error), Some(SqlxError::Io(_)))
+        || code(error).is_some_and(|code| code.starts_with("57P"))
 }
 
 fn is_away(error: &DbErr) -> bool {

@@ -1,5 +1,5 @@
-//! Questions about keys. Asked by the keys service and, by the public part of a key, by `gateway/auth.rs`. Never sees a secret:
-//! what is kept is its HMAC.
+//! Questions about keys. Asked by the keys service and, by the public part of a key, by
+//! `gateway/auth.rs`. Never sees a secret: what is kept is its HMAC.
 
 use sea_orm::sea_query::{Expr, Func};
 use sea_orm::{
@@ -31,7 +31,8 @@ pub struct Change {
 /// Keeps a new key. Its owner is the scope, whatever the row says.
 ///
 /// # Errors
-/// `name_taken` when the public part is in use, which says that the caller's randomness is broken; those of the database.
+/// `name_taken` when the public part is in use, which says that the caller's randomness is broken;
+/// those of the database.
 pub async fn insert(conn: &impl ConnectionTrait, scope: Scope, mut key: Key) -> Result<Key> {
     owner::set(&mut key.project_id, &mut key.environment, scope);
     let row = key.clone().into_active_model();
@@ -45,7 +46,8 @@ pub async fn insert(conn: &impl ConnectionTrait, scope: Scope, mut key: Key) -> 
     Ok(key)
 }
 
-/// The key with this public part, and its owner: the one question without an owner, since it finds the owner.
+/// The key with this public part, and its owner: the one question without an owner, since it finds
+/// the owner.
 ///
 /// # Errors
 /// Those of the database.
@@ -104,10 +106,12 @@ pub async fn update(
     returned(conn, update).await?.ok_or_else(|| not_found(id))
 }
 
-/// Names the successor of a key and lets it end at `end`, or earlier when it would have ended before.
+/// Names the successor of a key and lets it end at `end`, or earlier when it would have ended
+/// before.
 ///
 /// # Errors
-/// `key_not_found`; `validation_failed` when the key was revoked, has ended or has a successor; those of the database.
+/// `key_not_found`; `validation_failed` when the key was revoked, has ended or has a successor;
+/// those of the database.
 pub async fn replace(
     conn: &impl ConnectionTrait,
     scope: Scope,

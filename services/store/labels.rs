@@ -1,5 +1,6 @@
-//! Labels: the pairs in the metadata of agents and runs, kept as digests so that lists filter by them along an index. Written
-//! wherever metadata is written: by `agents.rs`, and by the engine when it creates a run.
+//! Labels: the pairs in the metadata of agents and runs, kept as digests so that lists filter by
+//! them along an index. Written wherever metadata is written: by `agents.rs`, and by the engine
+//! when it creates a run.
 
 use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, IntoIden, Query, SelectStatement};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Set};
@@ -87,38 +88,38 @@ pub(super) async fn remove_agent(
     Ok(())
 }
 
-/// Narrows a select of agents to those with each of these pairs, and says by what it is ordered along the labels' index.
+/// Narrows a select of agents to those with each of these pairs, and says by what it is ordered
+/// along the labels' index.
 pub(super) fn narrow_agents(
     select: &mut SelectStatement,
     scope: Scope,
     pairs: &[(String, String)],
 ) -> By {
     use agent_label::Column::{AgentId, CreatedAt, Label};
-    let own = window::by(agent::Column::CreatedAt, agent::Column::Id);
-    narrow(select, (agent_label::Entity, Label), window::by(CreatedAt, AgentId), own, &{
-        asked(scope, pairs)
-    })
+    let labels = (agent_label::Entity, Label, window::by(CreatedAt, AgentId));
+    let own = (agent::Entity, window::by(agent::Column::CreatedAt, agent::Column::Id));
+    narrow(select, labels, own, &asked(scope, pairs))
 }
 
-/// Narrows a select of runs to those with each of these pairs, and says by what it is ordered along the labels' index.
+/// Narrows a select of runs to those with each of these pairs, and says by what it is ordered along
+/// the labels' index.
 pub(super) fn narrow_runs(
     select: &mut SelectStatement,
     scope: Scope,
     pairs: &[(String, String)],
 ) -> By {
     use run_label::Column::{CreatedAt, Label, RunId};
-    let own = window::by(run::Column::CreatedAt, run::Column::Id);
-    narrow(select, (run_label::Entity, Label), window::by(CreatedAt, RunId), own, &{
-        asked(scope, pairs)
-    })
+    let labels = (run_label::Entity, Label, window::by(CreatedAt, RunId));
+    let own = (run::Entity, window::by(run::Column::CreatedAt, run::Column::Id));
+    narrow(select, labels, own, &asked(scope, pairs))
 }
 
-/// The first label is the index that the list walks along; each row found is looked up under the others.
-fn narrow<L: EntityTrait>(
+/// The first label is the index that the list walks along; each row found is looked up under the
+/// others.
+fn narrow<L: EntityTrait, O: EntityTrait>(
     select: &mut SelectStatement,
-    (table, label): (L, L::Column),
-    theirs: By,
-    own: By,
+    (table, label, theirs): (L, L::Column, By),
+    (owner, own): (O, By),
     asked: &[Uuid],
 ) -> By {
     let same = |theirs: &By| {
@@ -128,7 +129,13 @@ fn narrow<L: EntityTrait>(
         })
     };
     let Some((first, others)) = asked.split_first() else { return own };
-    select.inner_join(table, same(&theirs)).and_where(label.eq(*first));
+    // SQLite never turns a cross join around, so the labels come first whatever its statistics say.
+    select
+        .from_clear()
+        .from(table)
+        .cross_join(owner)
+        .cond_where(same(&theirs))
+        .and_where(label.eq(*first));
     for (n, other) in others.iter().enumerate() {
         let also = Alias::new(format!("also_{n}")).into_iden();
         let [at, id] = theirs.clone().map(|(_, column)| (also.clone(), column));

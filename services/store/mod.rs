@@ -1,9 +1,9 @@
-//! What is kept: one schema on SQLite (one process, one file) and on Postgres (many replicas). Everything that writes goes
-//! through [`Store::tx`], everything that only reads through [`Store::read`]; the questions themselves stand one file per
-//! table and begin with their owner. Never knows a message of the contract.
+//! What is kept: one schema on SQLite (one process, one file) and on Postgres (many replicas).
+//! Everything that writes goes through [`Store::tx`], everything that only reads through
+//! [`Store::read`]; the questions themselves stand one file per table and begin with their owner.
+//! Never knows a message of the contract.
 
 pub mod agents;
-pub mod config;
 pub mod error;
 pub mod events;
 pub mod inbox;
@@ -21,6 +21,7 @@ mod sql;
 mod sqlite;
 pub mod steps;
 pub mod tables;
+mod tx;
 mod window;
 pub mod workers;
 
@@ -32,13 +33,11 @@ use futures::future::BoxFuture;
 use sea_orm::DatabaseConnection;
 use tokio::time::Instant;
 
-pub use config::{StoreConfig, Synchronous};
+pub use crate::kernel::config::{StoreConfig, Synchronous};
 pub use error::{database, is_unique_violation};
+pub use tx::Tx;
 
 use crate::kernel::{Clock, Error, Result};
-
-/// What a job and the questions inside it run on; implements sea-orm's `ConnectionTrait`.
-pub type Tx = sea_orm::DatabaseTransaction;
 
 /// What a job returns.
 pub type Work<'t, T> = BoxFuture<'t, Result<T>>;
@@ -60,8 +59,9 @@ impl Store {
     /// Opens the database of the configuration and brings its schema to the newest change.
     ///
     /// # Errors
-    /// `invalid_field` for a URL that is neither SQLite's nor Postgres's; `unavailable` when the database does not answer, another
-    /// process has the file, or a newer version has changed the schema.
+    /// `invalid_field` for a URL that is neither SQLite's nor Postgres's; `unavailable` when the
+    /// database does not answer, another process has the file, or a newer version has changed the
+    /// schema.
     pub async fn open(config: &StoreConfig, clock: Clock) -> Result<Self> {
         let back = match config.url.split(':').next() {
             Some("sqlite") => Back::Sqlite(Arc::new(sqlite::Sqlite::open(config).await?)),
@@ -76,12 +76,15 @@ impl Store {
         Ok(Self { back, clock })
     }
 
-    /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic in it, undoes the job and
-    /// nothing else. The job may be done more than once, so it must have no effect but through its `Tx`; it must not call
-    /// `tx` again. Dropping the future does not promise that the job is not done.
+    /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic
+    /// in it, undoes the job and nothing else; so does a statement that fails, whatever the job
+    /// makes of it. The job may be done more than once, so it must have no effect but through its
+    /// `Tx`; it must not call `tx` again. Dropping the future does not promise that the job is not
+    /// done.
     ///
     /// # Errors
-    /// The job's own; `unavailable` when the database is away; `internal_error` for everything else.
+    /// The job's own; `unavailable` when the database is away; `internal_error` for everything
+    /// else.
     pub async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
     where
         T: Send + 'static,
@@ -96,7 +99,8 @@ impl Store {
         outcome
     }
 
-    /// A connection for questions that change nothing; on SQLite it refuses to write. Sees every job that `tx` has answered.
+    /// A connection for questions that change nothing; on SQLite it refuses to write. Sees every
+    /// job that `tx` has answered.
     #[must_use]
     pub fn read(&self) -> &DatabaseConnection {
         match &self.back {
@@ -111,13 +115,15 @@ impl Store {
         &self.clock
     }
 
-    /// True on SQLite: no other process can share the data, so whatever was leased at the start belongs to nobody.
+    /// True on SQLite: no other process can share the data, so whatever was leased at the start
+    /// belongs to nobody.
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
         matches!(self.back, Back::Sqlite(_))
     }
 
-    /// How many transactions the database has committed since the start. Fewer than jobs when jobs share a commit.
+    /// How many transactions the database has committed since the start. Fewer than jobs when jobs
+    /// share a commit.
     #[must_use]
     pub fn commits(&self) -> u64 {
         match &self.back {
@@ -140,14 +146,18 @@ impl Store {
     }
 }
 
-/// Does a job; a panic in it becomes an error.
+/// Does a job; a panic in it becomes an error, and so does success after a failed statement.
 async fn guarded<T, F>(name: &'static str, job: &F, tx: &Tx) -> Result<T>
 where
     F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync,
 {
     let attempt = AssertUnwindSafe(async { job(tx).await });
-    attempt
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(Error::internal(format!("the job {name} panicked"))))
+    let outcome = attempt.catch_unwind().await;
+    match (outcome, tx.take_failed()) {
+        (Ok(Ok(_)), true) => {
+            Err(Error::internal(format!("the job {name} went on after a failed statement")))
+        }
+        (Ok(outcome), _) => outcome,
+        (Err(_), _) => Err(Error::internal(format!("the job {name} panicked"))),
+    }
 }

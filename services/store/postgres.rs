@@ -1,13 +1,16 @@
-//! The store on Postgres: each job has a transaction of its own, done again when it lost a race against another. Used by
-//! `store/mod.rs` alone.
+//! The store on Postgres: each job has a transaction of its own, done again when it lost a race
+//! against another. Used by `store/mod.rs` alone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
+    TransactionTrait,
+};
 
-use super::config::StoreConfig;
 use super::{Tx, Work, error, guarded, migrations};
+use crate::kernel::config::StoreConfig;
 use crate::kernel::{Error, Reason, Result};
 
 /// Most times that a job is done.
@@ -19,6 +22,7 @@ const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7885631)";
 #[derive(Debug)]
 pub(super) struct Postgres {
     pool: DatabaseConnection,
+    connections: u32,
     commits: AtomicU64,
 }
 
@@ -29,7 +33,7 @@ impl Postgres {
             .max_connections(config.max_connections)
             .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
             .connect_timeout(Duration::from_millis(config.acquire_timeout_ms))
-            .test_before_acquire_if_idle_for(Duration::from_secs(5))
+            .test_before_acquire_if_idle_for(Duration::from_secs(1))
             .set_application_name("runplane")
             .record_stmt_in_spans(false)
             .sqlx_logging(false);
@@ -41,7 +45,7 @@ impl Postgres {
         tx.execute_unprepared(MIGRATION_LOCK).await?;
         migrations::run(&tx).await?;
         tx.commit().await?;
-        Ok(Self { pool, commits: AtomicU64::new(0) })
+        Ok(Self { pool, connections: config.max_connections, commits: AtomicU64::new(0) })
     }
 
     pub(super) async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
@@ -70,7 +74,7 @@ impl Postgres {
     where
         F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync,
     {
-        let tx = self.pool.begin().await?;
+        let tx = Tx::new(self.begin().await?);
         match guarded(name, job, &tx).await {
             Ok(value) => {
                 tx.commit().await?;
@@ -78,11 +82,26 @@ impl Postgres {
                 Ok(value)
             }
             Err(error) => {
-                // A rollback that fails leaves a broken connection, which the server rolls back itself.
+                // A rollback that fails leaves a broken connection, which the server rolls back
+                // itself.
                 let _ = tx.rollback().await;
                 Err(error)
             }
         }
+    }
+
+    /// Begins. After a restart of the server every connection of the pool is dead, and each says so
+    /// once: nothing has been done then, so the next one is tried.
+    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        for _ in 0..self.connections {
+            match self.pool.begin().await {
+                Err(error) if error::is_dead(&error) => {
+                    tracing::debug!(%error, "a dead connection")
+                }
+                outcome => return outcome,
+            }
+        }
+        self.pool.begin().await
     }
 
     pub(super) fn pool(&self) -> &DatabaseConnection {

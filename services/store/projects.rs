@@ -1,5 +1,5 @@
-//! Questions about projects, which own everything else; so these have no owner themselves. Asked by the start of the server,
-//! by `runplane keys create`, and by the runtime for the signing secret.
+//! Questions about projects, which own everything else; so these have no owner themselves. Asked by
+//! the start of the server, by `runplane keys create`, and by the runtime for the signing secret.
 
 use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel, QueryOrder};
 use uuid::Uuid;

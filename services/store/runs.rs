@@ -1,5 +1,5 @@
-//! Questions about runs: one, and lists of them. Asked by the runs service. Never changes a run; that is the engine's, by its own
-//! questions.
+//! Questions about runs: one, and lists of them. Asked by the runs service. Never changes a run;
+//! that is the engine's, by its own questions.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement, UnionType};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryTrait, Select};
@@ -77,8 +77,8 @@ fn rows_of(scope: Scope, filter: &Filter, page: &Page) -> Select<Entity> {
     select
 }
 
-/// Several states: an index is in order within each alone, so the window of each is taken, and the page is theirs merged.
-/// Asking for all at once would sort every run that is in one of them.
+/// Several states: an index is in order within each alone, so the window of each is taken, and the
+/// page is theirs merged. Asking for all at once would sort every run that is in one of them.
 fn merged(scope: Scope, filter: &Filter, page: &Page) -> Select<Entity> {
     let mut windows = filter.statuses.iter().map(|status| {
         let alone = Filter { statuses: vec![status], ..filter.clone() };

@@ -1,4 +1,5 @@
-//! How a page becomes SQL: the rows after a key, in order, one more than asked for. Used by every question that lists.
+//! How a page becomes SQL: the rows after a key, in order, one more than asked for. Used by every
+//! question that lists.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Func, SelectStatement};
 use sea_orm::{

@@ -1,6 +1,7 @@
-//! A database for each test, on SQLite and on Postgres: [`on_both!`] makes two tests of one body. Postgres is a private
-//! instance in a temporary folder, started by the first test that needs it and stopped when the test process ends, however
-//! it ends; with `RUNPLANE_TEST_POSTGRES_URL` it is the server of that URL.
+//! A database for each test, on SQLite and on Postgres: [`on_both!`] makes two tests of one body.
+//! Postgres is a private instance in a temporary folder, started by the first test that needs it
+//! and stopped when the test process ends, however it ends; with `RUNPLANE_TEST_POSTGRES_URL` it is
+//! the server of that URL.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -13,7 +14,8 @@ use sea_orm::{ConnectionTrait, Database as Connector};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-/// Makes two tests, `NAME::on_sqlite` and `NAME::on_postgres`, of one `async fn NAME(db: Database) { … }`.
+/// Makes two tests, `NAME::on_sqlite` and `NAME::on_postgres`, of one `async fn NAME(db: Database)
+/// { … }`.
 #[macro_export]
 macro_rules! on_both {
     ($($(#[$meta:meta])* async fn $name:ident($db:ident: Database) $body:block)*) => {
@@ -105,7 +107,8 @@ impl Drop for Place {
         if external().is_none() {
             return;
         }
-        // Somebody else's server is left as it was. The test's own runtime may be ending, so this has one of its own.
+        // Somebody else's server is left as it was. The test's own runtime may be ending, so this
+        // has one of its own.
         let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -154,8 +157,8 @@ fn external() -> Option<String> {
 
 static SERVER: std::sync::OnceLock<Server> = std::sync::OnceLock::new();
 
-/// The private instance. Its shell waits for the end of its input, which comes when this process ends, however it ends;
-/// then it stops the server and removes the folder.
+/// The private instance. Its shell waits for the end of its input, which comes when this process
+/// ends, however it ends; then it stops the server and removes the folder.
 struct Server {
     folder: String,
     _shell: Child,
@@ -163,6 +166,7 @@ struct Server {
 
 const SCRIPT: &str = r#"
 set -eu
+: "${BIN:=$(dirname "$(command -v initdb || echo /usr/bin/initdb)")}"
 folder=$(mktemp -d "${TMPDIR:-/tmp}/runplane-postgres.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 "$BIN/initdb" -D "$folder/data" -U runplane -A trust -E UTF8 --locale=C --no-sync >"$folder/initdb"
@@ -185,7 +189,7 @@ impl Server {
         let mut command = as_somebody_else();
         command
             .args(["sh", "-c", SCRIPT])
-            .env("BIN", programs())
+            .env("BIN", programs().unwrap_or_default())
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
@@ -194,7 +198,7 @@ impl Server {
         let mut folder = String::new();
         BufReader::new(output).read_line(&mut folder).expect("the private Postgres answers");
         let folder = folder.trim().to_owned();
-        assert!(!folder.is_empty(), "the private Postgres did not start; see above");
+        assert!(!folder.is_empty(), "Postgres did not start: install postgresql");
         Self { folder, _shell: shell }
     }
 }
@@ -206,22 +210,18 @@ fn as_somebody_else() -> Command {
         return Command::new("env");
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]);
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let somebody = ["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"];
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+    let known = users.lines().any(|line| line.starts_with("postgres:"));
+    command.args(if known { somebody } else { nobody });
     command
 }
 
-/// The newest of Debian's versions.
-fn programs() -> PathBuf {
-    let root = "/usr/lib/postgresql";
-    let mut versions: Vec<PathBuf> = std::fs::read_dir(root)
-        .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
-        .unwrap_or_default();
-    versions.retain(|bin| bin.join("initdb").exists());
-    versions.sort_by_key(|bin| {
-        let version = bin.parent().and_then(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
-        version.unwrap_or(0)
-    });
-    versions.pop().unwrap_or_else(|| {
-        panic!("no Postgres in {root}: install postgresql or set RUNPLANE_TEST_POSTGRES_URL")
-    })
+/// The newest of Debian's versions; `None` leaves it to the `PATH`.
+fn programs() -> Option<PathBuf> {
+    let entries = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let version = |bin: &PathBuf| bin.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
+    let programs = entries.flatten().map(|entry| entry.path().join("bin"));
+    programs.filter(|bin| bin.join("initdb").exists()).max_by_key(version)
 }

@@ -1,3 +1,11 @@
-//! What the tests stand on. Proves nothing itself.
+//! What the tests stand on: databases, the app on a free port, its three doors, fake providers, and
+//! what is compared. Proves nothing itself.
 
+pub mod contract;
 pub mod databases;
+pub mod doors;
+pub mod fake_models;
+mod raw;
+pub mod redact;
+pub mod rest;
+pub mod web;

@@ -88,7 +88,8 @@ on_both! {
     async fn what_was_answered_is_there_after_opening_again(db: Database) {
         let mut db = db;
         let insert = "INSERT INTO lanes (project_id, environment, kind, cap) VALUES ";
-        let id = if db.store.is_exclusive() { "x'00'" } else { "'00000000-0000-0000-0000-000000000000'" };
+        let nil = "'00000000-0000-0000-0000-000000000000'";
+        let id = if db.store.is_exclusive() { "x'00'" } else { nil };
         let sql = format!("{insert} ({id}, 'test', 'run', 7)");
         db.store
             .tx("write", move |tx| {

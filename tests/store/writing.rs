@@ -133,6 +133,20 @@ on_both! {
         assert_eq!(names(&db).await, ["p1", "p2", "p4", "p5", "p7", "p8"]);
     }
 
+    async fn a_job_that_goes_on_after_a_failed_statement_is_undone(db: Database) {
+        db.store.tx("one", |tx| Box::pin(insert(tx, 1))).await.expect("committed");
+        let on = db.store.tx("on", |tx| Box::pin(async move {
+            insert(tx, 2).await?;
+            let _ = insert(tx, 1).await;
+            Ok(())
+        }));
+        let after = db.store.tx("after", |tx| Box::pin(insert(tx, 3)));
+        let (on, after) = tokio::join!(on, after);
+        assert_eq!(on.expect_err("undone").reason, Reason::InternalError);
+        after.expect("committed");
+        assert_eq!(names(&db).await, ["p1", "p3"]);
+    }
+
     async fn a_statement_that_fails_can_be_told_apart(db: Database) {
         db.store.tx("one", |tx| Box::pin(insert(tx, 1))).await.expect("committed");
         let twice = db.store.tx("two", |tx| Box::pin(async move {
@@ -177,6 +191,19 @@ async fn a_deadlock_is_done_again_by_itself() {
     one.expect("committed in the end");
     two.expect("committed in the end");
     assert!(tries.load(Ordering::SeqCst) >= 3, "one of them was done again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_the_server_dropped_are_replaced() {
+    let db = Database::postgres().await;
+    let held = (0..8).map(|n| db.store.tx("one", move |tx| Box::pin(insert(tx, n))));
+    futures::future::join_all(held).await.into_iter().for_each(|job| job.expect("committed"));
+    let drop_all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    db.store.read().execute_unprepared(drop_all).await.expect("dropped");
+    for n in 10..20 {
+        db.store.tx("one", move |tx| Box::pin(insert(tx, n))).await.expect("committed");
+    }
 }
 
 async fn wait_when(condition: bool, both: &Barrier) {

@@ -1,1 +1,212 @@
-//! The transcoder: route, decode, call, encode, stream. Knows no resource of ours: it could be a crate of its own.
+//! The transcoder: route, decode, call, encode, stream. The gateway mounts it for everything that
+//! is not gRPC. It knows no resource of ours and could be a crate of its own.
+
+mod accept;
+pub mod alias;
+mod body;
+pub mod call;
+mod decode;
+pub mod json;
+mod path;
+pub mod query;
+pub mod route;
+pub mod stream;
+pub mod table;
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http_body::Body as _;
+use tonic::Status;
+use tower::Service;
+
+use crate::kernel::{
+    error::{Error, Reason},
+    reply::{self, RequestId},
+};
+
+use alias::Alias;
+use call::Call;
+use route::{Found, Router};
+use table::{Answer, Api, Rule, Shape};
+
+/// Limits and habits of the transcoder.
+#[derive(Debug, Clone)]
+pub struct TranscoderOptions {
+    /// Bytes that a request body may have.
+    pub body_bytes_max: usize,
+    /// Parameters that a query may have.
+    pub query_pairs_max: usize,
+    /// Bytes that a query may have.
+    pub query_bytes_max: usize,
+    /// How long a stream may be silent before its status is sent.
+    pub first_item_wait_ms: u64,
+    /// How long a stream may be silent before a comment keeps it alive; at least 1.
+    pub ping_s: u64,
+    /// Other prefixes for the same paths; the first that fits is taken.
+    pub aliases: Vec<Alias>,
+}
+
+/// REST for the services of one API, as a tower service. Cheap to clone.
+#[derive(Clone)]
+pub struct Transcoder {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    api: Box<dyn Api>,
+    router: Router,
+    options: Arc<TranscoderOptions>,
+}
+
+impl Default for TranscoderOptions {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 1024 * 1024,
+            query_pairs_max: 128,
+            query_bytes_max: 16 * 1024,
+            first_item_wait_ms: 250,
+            ping_s: 15,
+            aliases: Vec::new(),
+        }
+    }
+}
+
+impl Transcoder {
+    /// Mounts the services of an API.
+    #[must_use]
+    pub fn new(api: impl Api, options: TranscoderOptions) -> Self {
+        let router = Router::new(api.rules());
+        let inner = Inner { api: Box::new(api), router, options: Arc::new(options) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// gRPC path of the method that a request would call, aliases included. Of a method and its
+    /// streaming twin it names the first; both need the same scope.
+    #[must_use]
+    pub fn resolve(&self, method: &Method, path: &str) -> Option<&'static str> {
+        let alias = alias::find(&self.inner.options.aliases, path);
+        let path = alias.as_ref().map_or(path, |(_, path)| path);
+        match self.inner.router.find(method.as_str(), path) {
+            Found::Rule(rule, _) => Some(rule.grpc),
+            Found::Methods(_) | Found::Nothing => None,
+        }
+    }
+
+    async fn serve(self, request: http::Request<Body>) -> http::Response<Body> {
+        let (parts, body) = request.into_parts();
+        let request_id = parts.extensions.get::<RequestId>().cloned();
+        let head = parts.method == Method::HEAD;
+        let answer = self.inner.answer(parts, body).await;
+        let response = answer.unwrap_or_else(|status| failure(status, request_id));
+        if head { bodiless(response) } else { response }
+    }
+}
+
+impl Inner {
+    async fn answer(&self, parts: Parts, body: Body) -> Answer {
+        let Parts { method, uri, mut headers, extensions, .. } = parts;
+        let alias = alias::find(&self.options.aliases, uri.path());
+        let path = alias.map(|(alias, path)| {
+            alias.complete(&mut headers);
+            path
+        });
+        let found = self.router.find(method.as_str(), path.as_deref().unwrap_or(uri.path()));
+        let (rule, verb) = match found {
+            Found::Rule(rule, verb) => (rule, verb),
+            Found::Methods(methods) => return other_method(&method, &methods),
+            Found::Nothing => return Err(no_route(uri.path()).into()),
+        };
+        let form = self.form(&method, &headers, rule)?;
+        let body = body::read(body, &headers, rule.body, self.options.body_bytes_max).await?;
+        let options = Arc::clone(&self.options);
+        let request_id = request_id(rule, &extensions);
+        let call =
+            Call { rule, uri, path, verb, headers, extensions, body, form, request_id, options };
+        self.api.dispatch(call).await
+    }
+
+    /// The form of the answer; `HEAD` never starts a stream.
+    fn form(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        rule: &Rule,
+    ) -> Result<accept::Form, Error> {
+        if method == Method::HEAD {
+            Ok(accept::Form::Json)
+        } else {
+            accept::choose(headers, rule.shape)
+        }
+    }
+}
+
+impl Service<http::Request<Body>> for Transcoder {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let transcoder = self.clone();
+        Box::pin(async move { Ok(transcoder.serve(request).await) })
+    }
+}
+
+/// The id that a stream needs after the request is gone.
+fn request_id(rule: &Rule, extensions: &Extensions) -> String {
+    if rule.shape == Shape::Unary {
+        return String::new();
+    }
+    extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
+}
+
+fn failure(status: Status, request_id: Option<RequestId>) -> http::Response<Body> {
+    let id = request_id.as_ref().map_or("", |id| id.0.as_str());
+    let mut response: http::Response<Body> = reply::http(&status, id);
+    let mut headers = call::headers(status.metadata().clone());
+    for (name, value) in response.headers() {
+        headers.insert(name, value.clone());
+    }
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Keeps what a body would have said about itself, and drops it.
+fn bodiless(mut response: http::Response<Body>) -> http::Response<Body> {
+    let length = response.body().size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::empty();
+    response
+}
+
+/// The path exists: tells which methods it has, as an answer to `OPTIONS`, else as a failure.
+fn other_method(method: &Method, methods: &[&str]) -> Answer {
+    let allow = methods.join(", ");
+    if method != Method::OPTIONS {
+        let message = format!("{method} is not allowed here; allowed: {allow}");
+        return Err(Error::new(Reason::MethodNotAllowed, message).with("allow", allow).into());
+    }
+    let mut response = http::Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let allow = HeaderValue::try_from(format!("{allow}, OPTIONS")).map_err(Error::internal)?;
+    response.headers_mut().insert(header::ALLOW, allow);
+    Ok(response)
+}
+
+fn no_route(path: &str) -> Error {
+    let path: String = path.chars().take(200).collect();
+    Error::new(Reason::RouteNotFound, format!("no method has the path {path}"))
+}

@@ -1,5 +1,5 @@
-//! The changes of the schema, one file per change, run by `Store::open` inside one transaction. A change that has been
-//! released is never edited: the next one is a new file.
+//! The changes of the schema, one file per change, run by `Store::open` inside one transaction. A
+//! change that has been released is never edited: the next one is a new file.
 
 mod m0001_projects_and_keys;
 mod m0002_agents;
@@ -35,7 +35,7 @@ pub(super) async fn run(tx: &DatabaseTransaction) -> Result<()> {
     let applied = Migrator::get_migration_models(tx).await?;
     if let Some(newer) = applied.iter().find(|model| !known.contains(&model.version)) {
         let message = format!(
-            "the database has the change {}, which this version does not know; start a newer version",
+            "the database has the change {}, unknown to this version; start a newer version",
             newer.version
         );
         return Err(Error::new(Reason::Unavailable, message));
@@ -44,15 +44,15 @@ pub(super) async fn run(tx: &DatabaseTransaction) -> Result<()> {
     Ok(())
 }
 
-/// Runs statements written once for both databases, one after the other: `{uuid}` and `{bytes}` become the column types of
-/// the dialect, `{clustered}` stores a table in the order of its primary key where that is a choice, `{hot}` leaves room
-/// in the pages of a table whose rows change often.
+/// Runs statements written once for both databases, one after the other: `{uuid}` and `{bytes}`
+/// become the column types of the dialect, `{clustered}` stores a table in the order of its primary
+/// key where that is a choice, `{hot}` leaves room in the pages of a table whose rows change often.
 async fn define(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
     let conn = manager.get_connection();
     let backend = conn.get_database_backend();
     let (uuid, bytes, clustered, hot) = match backend {
         DbBackend::Sqlite => ("BLOB", "BLOB", "WITHOUT ROWID", ""),
-        _ => ("UUID", "BYTEA", "", "WITH (fillfactor = 70)"),
+        _ => ("UUID", "BYTEA", "", "WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02)"),
     };
     for statement in statements {
         let sql = statement

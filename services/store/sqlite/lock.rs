@@ -1,17 +1,17 @@
-//! The lock beside the database file: a second process that opens the file is told so at once. Used by `store/sqlite` alone.
+//! The lock beside the database file: a second process that opens the file is told so at once. Used
+//! by `store/sqlite` alone.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use crate::kernel::{Error, Reason, Result};
 
-/// An exclusive lock on `FILE.lock`, held until it is released or dropped. The operating system lets go of it when the
-/// process dies, however it dies.
+/// An exclusive lock on `FILE.lock`, held until it is dropped. The operating system lets go of it
+/// when the process dies, however it dies.
 #[derive(Debug)]
 pub(super) struct FileLock {
-    held: Mutex<Option<File>>,
+    _held: File,
 }
 
 impl FileLock {
@@ -24,7 +24,7 @@ impl FileLock {
             .open(&path)
             .map_err(|error| refused(database, "cannot be locked").caused_by(error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { held: Mutex::new(Some(file)) }),
+            Ok(()) => Ok(Self { _held: file }),
             Err(TryLockError::WouldBlock) => {
                 Err(refused(database, "is open in another process; one server uses one file"))
             }
@@ -32,10 +32,6 @@ impl FileLock {
                 Err(refused(database, "cannot be locked").caused_by(error))
             }
         }
-    }
-
-    pub(super) fn release(&self) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

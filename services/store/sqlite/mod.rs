@@ -1,5 +1,5 @@
-//! The store on SQLite: one file, held by one process; one writer whose jobs share commits, and a pool of readers. Used by
-//! `store/mod.rs` alone.
+//! The store on SQLite: one file, held by one process; one writer whose jobs share commits, and a
+//! pool of readers. Used by `store/mod.rs` alone.
 
 mod lock;
 mod writer;
@@ -13,8 +13,8 @@ use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
 
 use self::lock::FileLock;
 use self::writer::Writer;
-use super::config::{StoreConfig, Synchronous};
 use super::{Tx, Work, migrations};
+use crate::kernel::config::{StoreConfig, Synchronous};
 use crate::kernel::{Error, Reason, Result};
 
 /// The file, its writer and its readers.
@@ -22,7 +22,6 @@ use crate::kernel::{Error, Reason, Result};
 pub(super) struct Sqlite {
     writer: Writer,
     readers: DatabaseConnection,
-    lock: FileLock,
 }
 
 impl Sqlite {
@@ -40,8 +39,8 @@ impl Sqlite {
         migrations::run(&tx).await?;
         tx.commit().await?;
         let readers = connect(config, config.read_connections.max(1), true).await?;
-        let writer = Writer::start(writing, config);
-        Ok(Self { writer, readers, lock })
+        let writer = Writer::start(writing, lock, config);
+        Ok(Self { writer, readers })
     }
 
     pub(super) async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
@@ -61,11 +60,10 @@ impl Sqlite {
     }
 
     pub(super) async fn close(&self) {
-        self.writer.close().await;
         if let Err(error) = self.readers.close_by_ref().await {
             tracing::warn!(%error, "cannot close the database");
         }
-        self.lock.release();
+        self.writer.close().await;
     }
 }
 

@@ -1,5 +1,6 @@
-//! The one writer of SQLite, with group commit: jobs that wait run one after the other inside one transaction, each undone
-//! alone when it fails, and are answered together after the commit. So a slow disk limits commits, not jobs.
+//! The one writer of SQLite, with group commit: jobs that wait run one after the other inside one
+//! transaction, each undone alone when it fails, and are answered together after the commit. So a
+//! slow disk limits commits, not jobs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::config::StoreConfig;
+use crate::kernel::config::StoreConfig;
 use super::super::{Tx, Work, guarded};
+use super::lock::FileLock;
 use crate::kernel::{Error, Reason, Result};
 
 /// The door to the writer's task, which this owns.
@@ -27,12 +29,17 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: DatabaseConnection, config: &StoreConfig) -> Self {
+    pub(super) fn start(
+        connection: DatabaseConnection,
+        lock: FileLock,
+        config: &StoreConfig,
+    ) -> Self {
         let (queue, waiting) = mpsc::channel(config.queue_jobs.max(1));
         let (closing, task) = (CancellationToken::new(), TaskTracker::new());
         let commits = Arc::new(AtomicU64::new(0));
         let turn = Turn {
             connection,
+            _lock: lock,
             waiting,
             closing: closing.clone(),
             batch_jobs: config.batch_jobs.max(1),
@@ -115,9 +122,10 @@ where
     }
 }
 
-/// The writer's task.
+/// The writer's task. The lock on the file goes when it has ended, with everything written.
 struct Turn {
     connection: DatabaseConnection,
+    _lock: FileLock,
     waiting: mpsc::Receiver<Box<dyn Job>>,
     closing: CancellationToken,
     batch_jobs: usize,
@@ -207,6 +215,6 @@ impl Turn {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.connection.begin_with_options(options).await
+        Ok(Tx::new(self.connection.begin_with_options(options).await?))
     }
 }

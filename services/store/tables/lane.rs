@@ -1,4 +1,5 @@
-//! The lanes of the scheduler: how many runs of an owner may go at once, and when it was last served.
+//! The lanes of the scheduler: how many runs of an owner may go at once, and when it was last
+//! served.
 
 use sea_orm::entity::prelude::*;
 

@@ -1,5 +1,5 @@
-//! The rows as they lie in both databases: entities without logic, one file per table. Used by the questions and by nothing
-//! above them. Times are microseconds, JSON is text, ids are 16 bytes.
+//! The rows as they lie in both databases: entities without logic, one file per table. Used by the
+//! questions and by nothing above them. Times are microseconds, JSON is text, ids are 16 bytes.
 
 pub mod agent;
 pub mod agent_label;

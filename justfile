@@ -1,0 +1,38 @@
+# The commands of this repository. Each is one line that also works without `just`.
+
+# Lists the commands.
+default:
+    @just --list
+
+# Starts the server on an embedded database, runs an example agent and keeps serving.
+demo *args:
+    cargo run -- demo {{args}}
+
+# Runs every test; installs what they need.
+test *args:
+    ./test {{args}}
+
+# Every lint: fmt, buf, typos, shellcheck, clippy, doc, the client feature.
+lint:
+    .ci/lint
+
+# Exactly what CI runs: lint and test.
+check:
+    .ci/run
+
+# Costs per call against hand-written handlers; see docs/benchmarks.md.
+bench *args:
+    cargo run --release -p runplane-benches -- {{args}}
+
+# Formats Rust.
+fmt:
+    cargo fmt --all
+
+# The documentation of the code.
+doc *args:
+    cargo doc --no-deps {{args}}
+
+# Lints the contract, and checks that nothing which worked at the last release is broken.
+proto against=`git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || git rev-list --max-parents=0 HEAD`:
+    ./test --setup && tests/web/node_modules/.bin/buf lint proto
+    tests/web/node_modules/.bin/buf breaking proto --against '.git#ref={{against}},subdir=proto'

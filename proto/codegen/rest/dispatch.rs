@@ -1,0 +1,163 @@
+//! Emits the services as one API: a struct that holds them, and one function a rule that decodes,
+//! calls and encodes.
+
+use std::fmt::Write;
+
+use heck::{ToSnakeCase, ToUpperCamelCase};
+use prost_reflect::{FieldDescriptor, Kind};
+
+use super::{Input, bind, names, rules::Rule};
+use crate::codegen::{Failure, options::Service};
+
+/// The struct of services and its dispatch.
+pub fn services(input: &Input) -> Result<String, Failure> {
+    let used: Vec<_> = input
+        .services
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| input.rules.iter().any(|rule| rule.service == *index))
+        .map(|(_, service)| service)
+        .collect();
+    let mut params = String::new();
+    let mut bounds = String::new();
+    let mut fields = String::new();
+    for service in &used {
+        let (short, server) = (short(service), server(input.root, &service.name));
+        write!(params, "{short}, ")?;
+        write!(bounds, "{short}: {server}, ")?;
+        let field = names::field(&short);
+        write!(
+            fields,
+            "    /// Implements `{}`.\n    pub {field}: ::std::sync::Arc<{short}>,\n",
+            service.name
+        )?;
+    }
+    let mut code = format!(
+        "/// The services behind the rules.\n#[derive(Debug)]\n\
+         pub struct Services<{params}> {{\n{fields}}}\n\n\
+         impl<{bounds}> Api for Services<{params}> {{\n    \
+         fn rules(&self) -> &'static [Rule] {{\n        RULES\n    }}\n\n"
+    );
+    code += &dispatch(input);
+    write!(code, "}}\n\nimpl<{bounds}> Services<{params}> {{\n")?;
+    for rule in &input.rules {
+        code += &function(rule, &input.services[rule.service])?;
+    }
+    code += "}\n\n";
+    Ok(code)
+}
+
+fn dispatch(input: &Input) -> String {
+    let arms = input.rules.iter();
+    let arms =
+        arms.map(|rule| format!("            {0} => Box::pin(self.call_{0}(call)),\n", rule.id));
+    format!(
+        "    fn dispatch(&self, call: Call) -> Answering<'_> {{\n        \
+         match call.rule() {{\n{}            \
+         _ => call.lost(),\n        }}\n    }}\n",
+        arms.collect::<String>()
+    )
+}
+
+fn function(rule: &Rule, service: &Service) -> Result<String, Failure> {
+    let short = short(service);
+    let call = |method: &str| {
+        format!("{short}::{}(&self.{}, request).await?", names::field(method), names::field(&short))
+    };
+    let mut body = format!("        let request = call.request(decode_{})?;\n", rule.id);
+    let method = rule.method;
+    if method.server_streaming {
+        writeln!(body, "        call.stream({}).await", call(&method.name))?;
+    } else {
+        if !method.rule.stream_method.is_empty() {
+            write!(
+                body,
+                "        if call.streams({}) {{\n            \
+                 return call.stream({}).await;\n        }}\n",
+                asked(rule)?,
+                call(&method.rule.stream_method)
+            )?;
+        }
+        write!(body, "        let response = {};\n{}", call(&method.name), reply(rule)?)?;
+    }
+    Ok(format!(
+        "    async fn call_{}(&self, mut call: Call) -> Answer {{\n{body}    }}\n\n",
+        rule.id
+    ))
+}
+
+/// What the request itself says about a stream.
+fn asked(rule: &Rule) -> Result<String, Failure> {
+    let name = &rule.method.rule.stream_field;
+    if name.is_empty() {
+        return Ok("false".to_owned());
+    }
+    let field = plain_field(rule, rule.method.input.get_field_by_name(name))?;
+    let default = if field.supports_presence() { ".unwrap_or_default()" } else { "" };
+    Ok(format!("request.get_ref().{}{default}", names::field(name)))
+}
+
+fn reply(rule: &Rule) -> Result<String, Failure> {
+    let options = &rule.method.rule;
+    let mut status = options.status.to_string();
+    let mut code = String::new();
+    if !options.pending_until.is_empty() {
+        let field = rule.method.output.get_field_by_name(&options.pending_until);
+        let field = plain_field(rule, field)?;
+        let unset = if field.supports_presence() { ".is_none()" } else { " == Default::default()" };
+        write!(
+            code,
+            "        let pending = response.get_ref().{}{unset};\n        \
+             let status = if pending {{ 202 }} else {{ {status} }};\n",
+            names::field(&options.pending_until)
+        )?;
+        status = "status".to_owned();
+    }
+    let response_body = &rule.http.response_body;
+    match (options.status, rule.method.output.get_field_by_name(response_body)) {
+        (204, _) => writeln!(code, "        call.reply_empty(response, 204)")?,
+        (_, Some(field)) => writeln!(
+            code,
+            "        call.reply_member(response, {status}, ({:?}, {:?}, {:?}))",
+            field.name(),
+            field.json_name(),
+            default(&field)
+        )?,
+        (_, None) => writeln!(code, "        call.reply(response, {status})")?,
+    }
+    Ok(code)
+}
+
+/// JSON of a field where a message leaves it out.
+fn default(field: &FieldDescriptor) -> &'static str {
+    match field.kind() {
+        _ if field.is_map() => "{}",
+        _ if field.is_list() => "[]",
+        _ if field.supports_presence() => "null",
+        Kind::String | Kind::Bytes => "\"\"",
+        Kind::Bool => "false",
+        Kind::Int64 | Kind::Uint64 | Kind::Sint64 | Kind::Fixed64 | Kind::Sfixed64 => "\"0\"",
+        Kind::Enum(_) => "null",
+        _ => "0",
+    }
+}
+
+fn plain_field(rule: &Rule, field: Option<FieldDescriptor>) -> Result<FieldDescriptor, Failure> {
+    let field = field.filter(|field| bind::oneof(field).is_none());
+    let why = || format!("method {}: an option names a field in a oneof", rule.method.grpc_path);
+    field.ok_or_else(|| why().into())
+}
+
+/// Path of the trait that tonic makes for a service.
+fn server(root: &str, service: &str) -> String {
+    let (package, name) = service.rsplit_once('.').unwrap_or(("", service));
+    let package = package.split('.').map(|part| format!("{}::", names::field(part)));
+    let package: String = package.collect();
+    format!("{root}::{package}{}_server::{}", name.to_snake_case(), name.to_upper_camel_case())
+}
+
+/// Name of a service without its package and suffix, in the struct.
+fn short(service: &Service) -> String {
+    let name = service.name.rsplit('.').next().unwrap_or_default().to_snake_case();
+    name.trim_end_matches("_service").to_upper_camel_case()
+}

@@ -1,0 +1,44 @@
+//! The REST part of the generator: from services and their rules to the route table, the decoders,
+//! the query binders, the dispatch and the table of scopes. Called by `codegen::generate`; writes
+//! `rest.rs` and nothing else.
+
+mod bind;
+mod decode;
+mod dispatch;
+mod event;
+mod rules;
+mod table;
+mod template;
+
+use super::{Failure, Model, names};
+
+/// Everything that the parts are emitted from.
+struct Input<'a> {
+    root: &'a str,
+    services: &'a [super::options::Service],
+    rules: Vec<rules::Rule<'a>>,
+}
+
+/// The REST code of a set; none: it has no rules.
+pub fn generate(model: &Model) -> Result<Option<String>, Failure> {
+    let rules = rules::read(&model.services)?;
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    let input = Input { root: model.set.root, services: &model.services, rules };
+    let mut code = format!(
+        "// @generated from the services and their google.api.http rules.\n\
+         #[allow(unused_imports)]\n\
+         use {}::{{\n    call::Call,\n    json::{{self, text}},\n    query::Pair,\n    \
+         stream::Event,\n    \
+         table::{{Answer, Answering, Api, Decoded, Place, Rule, Segment, Shape}},\n}};\n\n",
+        model.set.runtime
+    );
+    code += &table::scopes(&input);
+    code += &table::rules(&input);
+    code += &dispatch::services(&input)?;
+    code += &event::events(&input)?;
+    code += &decode::decoders(&input)?;
+    code += &bind::binders(&input);
+    Ok(Some(code))
+}

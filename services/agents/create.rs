@@ -1,0 +1,25 @@
+//! Creates an agent, as its version 1, unpublished.
+
+use super::{Agents, check, convert};
+use crate::kernel::{Caller, Error, Result, ids};
+use crate::proto::runplane::v1 as pb;
+use crate::store;
+
+pub(super) async fn create<R>(
+    agents: &Agents<R>,
+    caller: &Caller,
+    request: pb::CreateAgentRequest,
+) -> Result<pb::Agent> {
+    let agent = request.agent.ok_or_else(|| Error::missing("agent"))?;
+    let spec = check::spec(agent, &agents.models)?;
+    let (scope, now) = (caller.scope, agents.clock.now());
+    let id = ids::fresh(now);
+    let row = agents
+        .store
+        .tx("create_agent", move |tx| {
+            let spec = spec.clone();
+            Box::pin(async move { store::agents::insert(tx, scope, id, &spec, now).await })
+        })
+        .await?;
+    convert::agent(row)
+}

@@ -1,0 +1,30 @@
+//! Lists agents. A key that only runs sees published ones.
+
+use super::{Agents, convert};
+use crate::kernel::page::Asked;
+use crate::kernel::{Caller, Result, labels};
+use crate::proto::runplane::v1 as pb;
+use crate::store::{self, agents::Filter};
+
+pub(super) async fn list<R>(
+    agents: &Agents<R>,
+    caller: &Caller,
+    request: pb::ListAgentsRequest,
+) -> Result<pb::ListAgentsResponse> {
+    let published = if caller.sees_unpublished() { request.published } else { Some(true) };
+    let filter = Filter { published, metadata: labels::filter(&request.metadata)? };
+    let digest = format!("{filter:?}");
+    let list = agents.cursors.list("agents", caller.scope, digest.as_bytes());
+    let order = convert::order(request.order());
+    let (limit, cursor) = (request.limit, request.cursor.as_str());
+    let page = list.page(Asked { limit, cursor, page: request.page, order })?;
+    let rows = store::agents::list(agents.store.read(), caller.scope, &filter, &page).await?;
+    let paged = rows.try_map(convert::agent)?;
+    Ok(pb::ListAgentsResponse {
+        object: "list".to_owned(),
+        has_more: paged.has_more,
+        next_cursor: list.next(&page, &paged),
+        pagination: convert::pagination(&page, &paged),
+        data: paged.items,
+    })
+}

@@ -1,0 +1,62 @@
+//! Changes an agent: the fields that the mask names, as a new immutable version.
+
+use super::{Agents, check, convert, get, mask};
+use crate::kernel::{Caller, Error, Reason, Result};
+use crate::proto::runplane::v1 as pb;
+use crate::store::{self, tables::agent};
+
+/// How often a change is tried again when another got in between and the caller named no version.
+const TRIES: usize = 5;
+
+pub(super) async fn update<R>(
+    agents: &Agents<R>,
+    caller: &Caller,
+    request: pb::UpdateAgentRequest,
+) -> Result<pb::Agent> {
+    let id = get::id(&request.id)?;
+    let new = request.agent.unwrap_or_default();
+    let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
+    for left in (0..TRIES).rev() {
+        let current = store::agents::get(agents.store.read(), caller.scope, id).await?;
+        expect(&current, request.if_version)?;
+        match change(agents, caller, current, &new, &paths).await {
+            Err(e) if e.reason == Reason::VersionConflict && left > 0 => {}
+            changed => return convert::agent(changed?),
+        }
+    }
+    Err(Error::new(Reason::VersionConflict, "the agent is being changed by others; try again"))
+}
+
+async fn change<R>(
+    agents: &Agents<R>,
+    caller: &Caller,
+    current: agent::Model,
+    new: &pb::Agent,
+    paths: &[String],
+) -> Result<agent::Model> {
+    let old = convert::spec(&current.spec)?;
+    let merged = mask::merge(&convert::definition(old.clone()), new, paths)?;
+    let spec = check::spec(merged, &agents.models)?;
+    if spec == old {
+        return Ok(current);
+    }
+    let (scope, now) = (caller.scope, agents.clock.now());
+    agents
+        .store
+        .tx("update_agent", move |tx| {
+            let (current, spec) = (current.clone(), spec.clone());
+            Box::pin(async move { store::agents::update(tx, scope, &current, &spec, now).await })
+        })
+        .await
+}
+
+fn expect(current: &agent::Model, version: Option<i32>) -> Result<()> {
+    match version {
+        Some(version) if version != current.version => {
+            let message = format!("the agent is at version {}, not {version}", current.version);
+            let error = Error::new(Reason::VersionConflict, message);
+            Err(error.with("field", "if_version").with("version", current.version.to_string()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,228 @@
+//! Who calls: a key in one of three headers, checked against the store through a short cache, and its scope against the one
+//! that the contract asks for. One layer for all dialects. Puts a [`Caller`] into the extensions.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use moka::future::Cache;
+use tokio::sync::mpsc;
+use tower::{Layer, Service};
+use uuid::Uuid;
+
+use super::{Answer, Dialect, Request, Response, request_id};
+use crate::kernel::caller::Grant;
+use crate::kernel::{Caller, Clock, Error, Reason, Result, Scope, Timestamp};
+use crate::keys::secret::{self, Pepper};
+use crate::store::{self, Store, tables::api_key};
+
+/// How long a replica may go on with what it knows of a key: the bound on revocation.
+const KNOWN_S: u64 = 5;
+
+/// Keys known at once.
+const KNOWN_KEYS: u64 = 100_000;
+
+/// Least time between two notes of a key's use.
+const TOUCH: Duration = Duration::from_secs(60);
+
+/// Uses waiting to be noted; more are left out.
+const TOUCHES: usize = 1024;
+
+/// Finds the scope that a request needs by its contract; `None` for paths that need no key.
+pub type Required = Arc<dyn Fn(Dialect, &Request) -> Option<&'static str> + Send + Sync>;
+
+/// A key as the cache knows it.
+#[derive(Debug, Clone)]
+struct Known {
+    mac: Vec<u8>,
+    caller: Caller,
+    expires_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+    last_used_at: Option<Timestamp>,
+}
+
+/// Checks keys.
+#[derive(Clone)]
+pub struct Authenticator {
+    store: Store,
+    pepper: Pepper,
+    clock: Clock,
+    known: Cache<String, Option<Arc<Known>>>,
+    touches: mpsc::Sender<(Scope, Uuid)>,
+}
+
+/// Notes when keys were used, off the path of the calls.
+pub struct Toucher {
+    store: Store,
+    clock: Clock,
+    touches: mpsc::Receiver<(Scope, Uuid)>,
+}
+
+/// Makes [`Authenticated`] services.
+#[derive(Clone)]
+pub struct AuthLayer {
+    /// Checks keys.
+    pub authenticator: Authenticator,
+    /// Finds the scope that a request needs.
+    pub required: Required,
+}
+
+/// Lets calls pass whose key may make them.
+#[derive(Clone)]
+pub struct Authenticated<S> {
+    inner: S,
+    auth: AuthLayer,
+}
+
+impl Authenticator {
+    /// Checks keys of this store; run the [`Toucher`] beside it.
+    #[must_use]
+    pub fn new(store: Store, pepper: Pepper, clock: Clock) -> (Self, Toucher) {
+        let (sender, receiver) = mpsc::channel(TOUCHES);
+        let known = Cache::builder()
+            .max_capacity(KNOWN_KEYS)
+            .time_to_live(Duration::from_secs(KNOWN_S))
+            .build();
+        let toucher = Toucher { store: store.clone(), clock: clock.clone(), touches: receiver };
+        (Self { store, pepper, clock, known, touches: sender }, toucher)
+    }
+
+    async fn caller(&self, headers: &HeaderMap) -> Result<Caller> {
+        let secret = presented(headers)?;
+        let (_, public) = secret::parse(secret).ok_or_else(invalid)?;
+        let known = self.known(public).await?;
+        // With no such key the comparison still happens, so that time tells nothing.
+        let mac = known.as_ref().map_or(&[0; 32][..], |key| &key.mac);
+        let matches = self.pepper.matches(secret, mac);
+        let known = known.filter(|_| matches).ok_or_else(invalid)?;
+        let now = self.clock.now();
+        let over = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        if over(known.expires_at) || over(known.revoked_at) {
+            return Err(invalid());
+        }
+        if known.last_used_at.is_none_or(|at| at.plus(TOUCH) <= now) {
+            // A full queue only makes `last_used_at` a little older.
+            let _full = self.touches.try_send((known.caller.scope, known.caller.key_id));
+        }
+        Ok(known.caller.clone())
+    }
+
+    async fn known(&self, public: &str) -> Result<Option<Arc<Known>>> {
+        if let Some(known) = self.known.get(public).await {
+            return Ok(known);
+        }
+        let load = async {
+            let row = store::keys::by_public_id(self.store.read(), public).await?;
+            Ok(row.map(known_from).map(Arc::new))
+        };
+        let loaded = self.known.try_get_with_by_ref(public, load).await;
+        loaded.map_err(|e: Arc<Error>| Error::new(e.reason, e.message.clone()))
+    }
+
+    /// Forgets a key, so that its change holds at once in this process.
+    pub async fn forget(&self, public: &str) {
+        self.known.invalidate(public).await;
+    }
+}
+
+impl Toucher {
+    /// Notes uses until the authenticator is gone.
+    pub async fn run(mut self) {
+        while let Some((scope, key)) = self.touches.recv().await {
+            let now = self.clock.now();
+            let noted = self
+                .store
+                .tx("touch_key", move |tx| {
+                    Box::pin(async move { store::keys::touch(tx, scope, key, now).await })
+                })
+                .await;
+            if let Err(error) = noted {
+                tracing::warn!(%error, "the use of a key was not noted");
+            }
+        }
+    }
+}
+
+impl<S> Layer<S> for AuthLayer {
+    type Service = Authenticated<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Authenticated { inner, auth: self.clone() }
+    }
+}
+
+impl<S> Service<Request> for Authenticated<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Answer {
+        let dialect = Dialect::of(request.headers());
+        let Some(needed) = (self.auth.required)(dialect, &request) else {
+            return Box::pin(self.inner.call(request));
+        };
+        let authenticator = self.auth.authenticator.clone();
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        Box::pin(async move {
+            let allowed = authenticator.caller(request.headers()).await;
+            match allowed.and_then(|caller| permit(caller, needed)) {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    inner.call(request).await
+                }
+                Err(e) => Ok(dialect.refuse(e.into(), request_id(request.extensions()))),
+            }
+        })
+    }
+}
+
+fn known_from((scope, row): (Scope, api_key::Model)) -> Known {
+    let words: Vec<String> = serde_json::from_str(&row.scopes).unwrap_or_default();
+    let grants = words.iter().filter_map(|word| Grant::parse(word)).collect();
+    Known {
+        mac: row.mac,
+        caller: Caller { key_id: row.id, scope, grants },
+        expires_at: row.expires_at.map(Timestamp),
+        revoked_at: row.revoked_at.map(Timestamp),
+        last_used_at: row.last_used_at.map(Timestamp),
+    }
+}
+
+/// The key in `Authorization: Bearer`, `Authorization: Token` or `x-api-key`.
+fn presented(headers: &HeaderMap) -> Result<&str> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let text = value.to_str().map_err(|_| invalid())?;
+        let (scheme, key) = text.trim().split_once(' ').ok_or_else(invalid)?;
+        let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
+        return if known { Ok(key.trim()) } else { Err(invalid()) };
+    }
+    let Some(value) = headers.get("x-api-key") else { return Err(missing()) };
+    value.to_str().map(str::trim).map_err(|_| invalid())
+}
+
+fn permit(caller: Caller, needed: &'static str) -> Result<Caller> {
+    if Grant::parse(needed).is_some_and(|grant| caller.may(grant)) {
+        return Ok(caller);
+    }
+    let message = format!("this method needs the scope {needed}");
+    Err(Error::new(Reason::InsufficientScope, message).with("scope", needed))
+}
+
+fn missing() -> Error {
+    Error::new(Reason::MissingApiKey, Reason::MissingApiKey.row().example)
+}
+
+fn invalid() -> Error {
+    Error::new(Reason::InvalidApiKey, Reason::InvalidApiKey.row().example)
+}

@@ -1,0 +1,109 @@
+//! The end of the stack: gRPC to tonic's services, everything else to the health page or the transcoder. Makes sure that a
+//! failure which tonic itself found carries our reason too.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, HeaderValue};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tower::Service;
+
+use super::health::Health;
+use super::{Answer, Dialect, Request, Response};
+use crate::kernel::{Error, Reason};
+
+/// Sends a call where it belongs. `T` is the transcoder.
+#[derive(Clone)]
+pub struct Dispatch<T> {
+    grpc: Router,
+    rest: T,
+    health: Health,
+}
+
+impl<T> Dispatch<T> {
+    /// Over these services.
+    #[must_use]
+    pub fn new(grpc: Router, rest: T, health: Health) -> Self {
+        Self { grpc, rest, health }
+    }
+}
+
+impl<T> Service<Request> for Dispatch<T>
+where
+    T: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    T::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.rest.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Answer {
+        if Dialect::of(request.headers()) != Dialect::Rest {
+            let call = self.grpc.call(request);
+            return Box::pin(async move { call.await.map(reasoned) });
+        }
+        if !request.uri().path().ends_with('z') {
+            return Box::pin(self.rest.call(request));
+        }
+        let health = self.health.clone();
+        let ready = self.rest.clone();
+        let mut rest = std::mem::replace(&mut self.rest, ready);
+        Box::pin(async move {
+            match health.answer(request.method(), request.uri().path()).await {
+                Some(response) => Ok(response),
+                None => rest.call(request).await,
+            }
+        })
+    }
+}
+
+/// A failure without a reason of ours, which tonic found before or beside our services, gets the one that fits.
+fn reasoned(response: Response) -> Response {
+    let headers = response.headers();
+    if !headers.contains_key("grpc-status") || headers.contains_key("grpc-status-details-bin") {
+        return response;
+    }
+    let Some(status) = Status::from_header_map(headers).filter(|s| s.code() != Code::Ok) else {
+        return response;
+    };
+    let mut answer = Status::from(error_of(&status)).into_http::<Body>();
+    keep(headers, answer.headers_mut(), "grpc-accept-encoding");
+    answer
+}
+
+fn keep(from: &HeaderMap, to: &mut HeaderMap, name: &'static str) {
+    if let Some(value) = from.get(name) {
+        to.insert(name, HeaderValue::clone(value));
+    }
+}
+
+/// tonic tells by code and text what it could not read; only this function knows its words.
+fn error_of(status: &Status) -> Error {
+    let text = status.message();
+    if status.get_details_error_info().is_some() {
+        return Error::new(Reason::InternalError, text);
+    }
+    let reason = match status.code() {
+        Code::OutOfRange => Reason::PayloadTooLarge,
+        Code::Unimplemented if text.contains("encod") => Reason::UnsupportedMediaType,
+        Code::Unimplemented => Reason::RouteNotFound,
+        Code::Internal if text.contains("decode") || text.contains("compression flag") => {
+            Reason::InvalidField
+        }
+        Code::DeadlineExceeded => Reason::RequestTimeout,
+        Code::Cancelled => Reason::RequestCancelled,
+        Code::InvalidArgument => Reason::InvalidField,
+        Code::Unavailable => Reason::Unavailable,
+        Code::ResourceExhausted => Reason::PayloadTooLarge,
+        _ => Reason::InternalError,
+    };
+    let message = if text.is_empty() { reason.row().example } else { text };
+    Error::new(reason, message)
+}

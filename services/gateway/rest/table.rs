@@ -1,0 +1,84 @@
+//! What the generator writes down about an API: its rules as data, its services as one [`Api`].
+//! Read by the router, the decoder and the caller; nothing here is made at run time.
+
+use std::{future::Future, pin::Pin};
+
+use axum::body::Body;
+use tonic::Status;
+
+use crate::kernel::error::Error;
+
+use super::call::Call;
+
+/// A decoded request, or why it is none.
+pub type Decoded<M> = Result<M, Error>;
+
+/// The answer of one call.
+pub type Answer = Result<http::Response<Body>, Status>;
+
+/// The answer of one call, under way.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+/// The services of one API and its rules. Implemented by generated code only.
+pub trait Api: Send + Sync + 'static {
+    /// The rules of the API; [`Rule::id`] is the index.
+    fn rules(&self) -> &'static [Rule];
+
+    /// Decodes the call, makes it and encodes the answer.
+    fn dispatch(&self, call: Call) -> Answering<'_>;
+}
+
+/// One way to reach one method over REST: a `google.api.http` binding.
+#[derive(Debug)]
+pub struct Rule {
+    /// Index in the table, by which generated code knows the rule.
+    pub id: u16,
+    /// HTTP method, or `*` for any.
+    pub http: &'static str,
+    /// The template between the slashes.
+    pub segments: &'static [Segment],
+    /// The verb after the last colon, without it; empty for none.
+    pub verb: &'static str,
+    /// Segments that each variable covers, from the first to before the second, in the template's
+    /// order.
+    pub vars: &'static [(u8, u8)],
+    /// gRPC path of the method, as in `/package.Service/Method`.
+    pub grpc: &'static str,
+    /// What the method answers with.
+    pub shape: Shape,
+    /// Where the body goes.
+    pub body: Place,
+}
+
+/// One segment of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Segment {
+    /// This very text, compared as it was sent.
+    Literal(&'static str),
+    /// `*`: one segment that is not empty.
+    One,
+    /// `**`: any number of segments, also none.
+    Many,
+}
+
+/// What a method answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One message.
+    Unary,
+    /// One message, or the stream of its twin when the caller asks for it.
+    Twin,
+    /// A stream.
+    Stream,
+}
+
+/// Where the body of a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere: the rule takes no body.
+    Nowhere,
+    /// It is the request: the rule takes no query.
+    Whole,
+    /// It is one field of the request.
+    Field,
+}

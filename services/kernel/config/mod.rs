@@ -1,0 +1,271 @@
+//! The configuration: `config.toml` (compiled in, the reference page), then a file, then the environment. The only reader of
+//! the environment. Every part takes its own section; nothing else knows where a value came from.
+
+mod engine;
+mod store;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use ipnet::IpNet;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+pub use engine::EngineConfig;
+pub use store::{StoreConfig, Synchronous};
+
+/// The defaults, with every key and its reason.
+pub const DEFAULTS: &str = include_str!("config.toml");
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The port and its limits.
+    pub server: ServerConfig,
+    /// Where to keep what must last.
+    pub store: StoreConfig,
+    /// Keys.
+    pub auth: AuthConfig,
+    /// Runs.
+    pub engine: EngineConfig,
+    /// Outbound calls of tools.
+    pub egress: EgressConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// The REST door.
+    pub rest: RestConfig,
+    /// Names for models.
+    pub models: BTreeMap<String, String>,
+    /// Providers by name.
+    pub providers: BTreeMap<String, ProviderConfig>,
+}
+
+/// The port and its limits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address of the port.
+    pub listen: SocketAddr,
+    /// Most bytes of a request body.
+    pub body_bytes_max: usize,
+    /// Most seconds of one call.
+    pub deadline_seconds_max: u64,
+    /// Seconds that calls in flight get when the server stops.
+    pub drain_seconds: u64,
+    /// Origins whose pages may call; `*` is any.
+    pub cors_origins: Vec<String>,
+}
+
+/// Keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthConfig {
+    /// Secret that keys are hashed with; empty: kept in `secrets_file`.
+    pub pepper: SecretString,
+    /// Where a made pepper is kept; empty: beside the SQLite file.
+    pub secrets_file: PathBuf,
+}
+
+/// Outbound calls of tools.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressConfig {
+    /// Private networks that tools may call.
+    pub allow_subnets: Vec<IpNet>,
+}
+
+/// Logs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// What to log.
+    pub filter: String,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// The REST door.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestConfig {
+    /// Path prefixes that stand for another.
+    pub alias: Vec<AliasConfig>,
+}
+
+/// A path prefix that stands for another.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AliasConfig {
+    /// Prefix of the path as it is called.
+    pub prefix: String,
+    /// Prefix that takes its place.
+    pub to: String,
+    /// Request headers that hold unless the caller sends them.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A provider of models.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// How to speak to it.
+    pub kind: ProviderKind,
+    /// Where it is; default: the provider's own address.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// Its key; default: none.
+    #[serde(default)]
+    pub api_key: Option<SecretString>,
+}
+
+/// How to speak to a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderKind {
+    /// The chat completions of OpenAI, and all that are compatible.
+    Openai,
+    /// Anthropic.
+    Anthropic,
+    /// Gemini.
+    Gemini,
+    /// Ollama.
+    Ollama,
+}
+
+impl Config {
+    /// Reads the defaults, then the file, then the environment.
+    ///
+    /// # Errors
+    /// All mistakes, one a line.
+    pub fn load(file: Option<&Path>) -> Result<Self, String> {
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(path) = file {
+            if !path.exists() {
+                return Err(format!("{} does not exist", path.display()));
+            }
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        Self::read(figment.merge(Env::prefixed("RUNPLANE__").split("__")))
+    }
+
+    /// The defaults with these changes, in TOML; for programs that embed the server.
+    ///
+    /// # Errors
+    /// All mistakes, one a line.
+    pub fn with(changes: &str) -> Result<Self, String> {
+        Self::read(Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(changes)))
+    }
+
+    fn read(figment: Figment) -> Result<Self, String> {
+        let config: Self = figment.extract().map_err(|errors| {
+            errors.into_iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\n")
+        })?;
+        let mistakes = config.mistakes();
+        if mistakes.is_empty() { Ok(config) } else { Err(mistakes.join("\n")) }
+    }
+
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let mut check = |right: bool, what: String| {
+            if !right {
+                mistakes.push(what);
+            }
+        };
+        let (server, engine) = (&self.server, &self.engine);
+        check(
+            (1024..=1 << 30).contains(&server.body_bytes_max),
+            format!("server.body_bytes_max is {}, must be 1024 to 2^30", server.body_bytes_max),
+        );
+        check(
+            server.deadline_seconds_max > 0,
+            "server.deadline_seconds_max must be 1 or more".into(),
+        );
+        check(
+            self.store.url.starts_with("sqlite:") || self.store.url.starts_with("postgres"),
+            "store.url must begin with sqlite:// or postgres://".into(),
+        );
+        check(self.store.read_connections > 0, "store.read_connections must be 1 or more".into());
+        check(self.store.max_connections > 1, "store.max_connections must be 2 or more".into());
+        check(engine.concurrent_runs > 0, "engine.concurrent_runs must be 1 or more".into());
+        check(engine.lane_runs > 0, "engine.lane_runs must be 1 or more".into());
+        check(
+            engine.heartbeat_ms > 0 && engine.lease_ms >= 2 * engine.heartbeat_ms,
+            "engine.lease_ms must be at least twice engine.heartbeat_ms".into(),
+        );
+        check(engine.poll_ms > 0, "engine.poll_ms must be 1 or more".into());
+        for alias in &self.rest.alias {
+            check(
+                alias.prefix.starts_with('/') && alias.to.starts_with('/'),
+                format!(
+                    "rest.alias {} must begin with / and so must what it stands for",
+                    alias.prefix
+                ),
+            );
+        }
+        for (name, target) in &self.models {
+            let known = target.split_once('/').is_some_and(|(p, _)| self.providers.contains_key(p));
+            check(
+                known,
+                format!("models.{name} is {target}, must be PROVIDER/MODEL of a known provider"),
+            );
+        }
+        mistakes
+    }
+}
+
+/// A provider's key as its own tools name it in the environment (`OPENAI_API_KEY`…), for the demo.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn provider_key(name: &str) -> Option<SecretString> {
+    let variable = format!("{}_API_KEY", name.to_ascii_uppercase());
+    std::env::var(variable).ok().filter(|key| !key.is_empty()).map(SecretString::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_a_whole_configuration() {
+        let config = Config::with("").unwrap();
+        assert_eq!(config.rest.alias.len(), 2);
+        assert_eq!(config.providers["openai"].kind, ProviderKind::Openai);
+    }
+
+    #[test]
+    fn all_mistakes_are_told_together() {
+        let mistakes =
+            Config::with("[store]\nurl = \"mysql://\"\n[engine]\npoll_ms = 0\n").unwrap_err();
+        assert!(
+            mistakes.contains("store.url") && mistakes.contains("engine.poll_ms"),
+            "{mistakes}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_a_mistake() {
+        let mistakes = Config::with("[server]\nlissten = \"x\"\n").unwrap_err();
+        assert!(mistakes.contains("lissten"), "{mistakes}");
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let config = Config::with("[auth]\npepper = \"hunter2\"\n").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

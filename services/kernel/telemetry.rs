@@ -1,0 +1,19 @@
+//! Logs. Set up once by `main.rs`; everything else uses `tracing`.
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+use super::config::{LogConfig, LogFormat};
+
+/// Sends what `tracing` is told to standard error.
+///
+/// # Errors
+/// When the filter is not one.
+pub fn init(config: &LogConfig) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&config.filter).map_err(|e| format!("log.filter: {e}"))?;
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let done = match config.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    done.map_err(|e| format!("log: {e}"))
+}

@@ -1,0 +1,245 @@
+//! Templates and conditions that agents carry, in the syntax of Jinja: instructions, the texts and
+//! arguments of `sim`. Checked when an agent is written, filled by the runtime. Bounded in steps
+//! and in output; an undefined name is an error.
+
+use std::io;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior, Value as Filled};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Most instructions that one rendering may take.
+const FUEL: u64 = 50_000;
+/// Most bytes that one rendering may write.
+const OUTPUT_BYTES_MAX: usize = 1 << 18;
+/// Filters that turn little text into much.
+const REMOVED_FILTERS: [&str; 5] = ["replace", "indent", "format", "batch", "slice"];
+
+/// Renders templates.
+#[derive(Debug, Clone)]
+pub struct Templates {
+    env: Environment<'static>,
+}
+
+/// The values that a template may name.
+#[derive(Debug, Clone)]
+pub struct Names(Filled);
+
+impl Names {
+    /// The names are the keys of the object.
+    pub fn of(values: &impl Serialize) -> Self {
+        Self(Filled::from(Serde(values)))
+    }
+}
+
+impl Default for Templates {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Templates {
+    /// Templates with the house's bounds.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
+            env.set_syntax(syntax);
+        }
+        env.set_fuel(Some(FUEL));
+        for name in REMOVED_FILTERS {
+            env.remove_filter(name);
+        }
+        Self { env }
+    }
+
+    /// Checks that a template can be read and names nothing but these.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self, source: &str, known: &[&str]) -> Result<(), String> {
+        let template = self.env.template_from_str(source).map_err(|error| told(&error))?;
+        self.only(template.undeclared_variables(false), known)
+    }
+
+    /// Checks that a condition can be read and names nothing but these.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check_condition(&self, source: &str, known: &[&str]) -> Result<(), String> {
+        let condition = self.env.compile_expression(source).map_err(|error| told(&error))?;
+        self.only(condition.undeclared_variables(false), known)
+    }
+
+    fn only(&self, named: impl IntoIterator<Item = String>, known: &[&str]) -> Result<(), String> {
+        let mut unknown: Vec<String> = named
+            .into_iter()
+            .filter(|name| !known.contains(&name.as_str()))
+            .filter(|name| !self.env.globals().any(|(global, _)| global == name))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        unknown.sort_unstable();
+        Err(format!("names {}, which is not one of: {}", unknown.join(", "), known.join(", ")))
+    }
+
+    /// Fills a template.
+    ///
+    /// # Errors
+    /// What is wrong, in words: a name that is not there, too many steps, too long an output.
+    pub fn render(&self, source: &str, names: &Names) -> Result<String, String> {
+        if !source.contains('{') {
+            return Ok(source.to_owned());
+        }
+        let template = self.env.template_from_str(source).map_err(|error| told(&error))?;
+        let mut output = Bounded(Vec::new());
+        template
+            .render_captured_to(names.0.clone(), &mut output)
+            .map_err(|error| output.explain(&error))?;
+        String::from_utf8(output.0).map_err(|error| error.to_string())
+    }
+
+    /// Fills the strings in a JSON value. A string that is one `{{ … }}` becomes the value itself,
+    /// with its type.
+    ///
+    /// # Errors
+    /// As [`Templates::render`].
+    pub fn render_json(&self, source: &Value, names: &Names) -> Result<Value, String> {
+        match source {
+            Value::String(text) => match lone_expression(text) {
+                Some(expression) => self.value(expression, names),
+                None => self.render(text, names).map(Value::String),
+            },
+            Value::Array(items) => items.iter().map(|item| self.render_json(item, names)).collect(),
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(name, value)| Ok((name.clone(), self.render_json(value, names)?)))
+                .collect(),
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// True when the condition holds.
+    ///
+    /// # Errors
+    /// As [`Templates::render`].
+    pub fn holds(&self, condition: &str, names: &Names) -> Result<bool, String> {
+        let expression = self.env.compile_expression(condition).map_err(|error| told(&error))?;
+        let value = expression.eval(names.0.clone()).map_err(|error| told(&error))?;
+        Ok(value.is_true())
+    }
+
+    fn value(&self, expression: &str, names: &Names) -> Result<Value, String> {
+        let expression = self.env.compile_expression(expression).map_err(|error| told(&error))?;
+        let value = expression.eval(names.0.clone()).map_err(|error| told(&error))?;
+        if value.is_undefined() {
+            return Err("names a value that is not there".to_owned());
+        }
+        serde_json::to_value(&value).map_err(|error| error.to_string())
+    }
+}
+
+/// What is inside, when the text is exactly one `{{ … }}`.
+fn lone_expression(text: &str) -> Option<&str> {
+    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let plain = !inner.contains("{{") && !inner.contains("}}") && !inner.contains("{%");
+    plain.then(|| inner.trim_matches('-').trim())
+}
+
+fn told(error: &minijinja::Error) -> String {
+    match (error.detail(), error.line()) {
+        (Some(detail), Some(line)) => format!("{detail} (line {line})"),
+        (Some(detail), None) => detail.to_owned(),
+        (None, Some(line)) => format!("{} (line {line})", error.kind()),
+        (None, None) => error.kind().to_string(),
+    }
+}
+
+/// An output that takes so much and no more.
+struct Bounded(Vec<u8>);
+
+impl Bounded {
+    fn explain(&self, error: &minijinja::Error) -> String {
+        match error.kind() {
+            minijinja::ErrorKind::WriteFailure => {
+                format!("writes more than {OUTPUT_BYTES_MAX} bytes")
+            }
+            _ => told(error),
+        }
+    }
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > OUTPUT_BYTES_MAX {
+            return Err(io::Error::other("too long"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn render(source: &str) -> Result<String, String> {
+        let names = Names::of(&json!({"name": "Ada", "n": 3, "list": [1, 2], "none": null}));
+        Templates::new().render(source, &names)
+    }
+
+    #[test]
+    fn a_template_is_filled() {
+        assert_eq!(render("Hi {{ name }}, {{ n * 2 }}\n").unwrap(), "Hi Ada, 6\n");
+        assert_eq!(render("{% for i in list %}{{ i }},{% endfor %}").unwrap(), "1,2,");
+        assert_eq!(render("{{ list | tojson }}").unwrap(), "[1, 2]");
+    }
+
+    #[test]
+    fn an_undefined_name_is_an_error() {
+        assert!(render("{{ nobody }}").is_err());
+        assert!(render("{{ name.first.letter }}").is_err());
+        let templates = Templates::new();
+        assert!(templates.check("{{ range(3) }}{{ name }}", &["name"]).is_ok());
+        let error = templates.check("{{ nobody }}", &["input", "name"]).unwrap_err();
+        assert!(error.contains("nobody") && error.contains("input, name"), "{error}");
+        assert!(templates.check("{{ name", &["name"]).is_err());
+        assert!(templates.check_condition("turn == 1", &["turn"]).is_ok());
+        assert!(templates.check_condition("turn ==", &["turn"]).is_err());
+        assert!(templates.check_condition("turm", &["turn"]).is_err());
+    }
+
+    #[test]
+    fn a_template_has_an_end() {
+        let loops = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+        assert!(render(loops).is_err());
+        let error = render("{{ 'x' * 1000000 }}").unwrap_err();
+        assert!(error.contains("262144"), "{error}");
+    }
+
+    #[test]
+    fn a_lone_expression_keeps_its_type() {
+        let names = Names::of(&json!({"n": 3, "list": [1, {"a": true}], "s": "text"}));
+        let source = json!({
+            "number": "{{ n }}", "list": "{{ list }}", "text": "{{ s }}", "mixed": "n={{ n }}",
+            "two": "{{ n }}{{ n }}", "deep": [{"x": "{{ list[1].a }}"}], "plain": 7
+        });
+        let filled = Templates::new().render_json(&source, &names).unwrap();
+        let expected = json!({
+            "number": 3, "list": [1, {"a": true}], "text": "text", "mixed": "n=3",
+            "two": "33", "deep": [{"x": true}], "plain": 7
+        });
+        assert_eq!(filled, expected);
+        assert!(Templates::new().render_json(&json!("{{ gone }}"), &names).is_err());
+    }
+}

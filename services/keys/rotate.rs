@@ -1,0 +1,57 @@
+//! Replaces a key by a successor: with an overlap in which both work, or without.
+
+use std::time::Duration;
+
+use super::{Keys, convert, create};
+use crate::kernel::caller::Grant;
+use crate::kernel::{Caller, Error, Result, Timestamp};
+use crate::proto::runplane::v1 as pb;
+use crate::store;
+
+/// Longest overlap, in seconds: 7 days.
+const OVERLAP_S_MAX: u32 = 604_800;
+
+pub(super) async fn rotate(
+    keys: &Keys,
+    caller: &Caller,
+    id: &str,
+    overlap_seconds: i32,
+) -> Result<pb::Key> {
+    let overlap = overlap(overlap_seconds)?;
+    let (scope, key_id) = (caller.scope, convert::id(id)?);
+    let old = store::keys::get(keys.store.read(), scope, key_id).await?;
+    let now = keys.clock.now();
+    let words: Vec<String> = serde_json::from_str(&old.scopes).map_err(Error::internal)?;
+    let new = create::New {
+        name: old.name.clone(),
+        grants: words.iter().filter_map(|word| Grant::parse(word)).collect(),
+        metadata: convert::labels(&old.metadata)?,
+        created_by: Some(caller.key_id),
+        expires_at: old.expires_at.map(Timestamp),
+    };
+    let (row, fresh) = create::row(keys, scope, new);
+    let times = (now, now.plus(overlap));
+    let row = keys
+        .store
+        .tx("rotate_key", move |tx| {
+            let row = row.clone();
+            Box::pin(async move {
+                store::keys::replace(tx, scope, (key_id, row.id), times).await?;
+                store::keys::insert(tx, scope, row).await
+            })
+        })
+        .await?;
+    (keys.forget)(old.key_id).await;
+    convert::key(row, Some(&fresh.secret))
+}
+
+fn overlap(seconds: i32) -> Result<Duration> {
+    match u32::try_from(seconds) {
+        Ok(seconds) if seconds <= OVERLAP_S_MAX => Ok(Duration::from_secs(seconds.into())),
+        _ => {
+            let message = format!("overlap_seconds is {seconds}, must be 0 to {OVERLAP_S_MAX}");
+            Err(Error::field("overlap_seconds", message)
+                .with("limit", format!("0 to {OVERLAP_S_MAX}")))
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Lists runs, without their messages.
+
+use super::{Runs, convert};
+use crate::kernel::ids::{self, Kind};
+use crate::kernel::page::{Asked, Order};
+use crate::kernel::{Caller, Error, Reason, Result, Timestamp, labels};
+use crate::proto::runplane::v1 as pb;
+use crate::store::{self, runs::Filter};
+
+pub(super) async fn list(
+    runs: &Runs,
+    caller: &Caller,
+    request: pb::ListRunsRequest,
+) -> Result<pb::ListRunsResponse> {
+    let filter = filter(&request)?;
+    let digest = format!("{filter:?}");
+    let list = runs.cursors.list("runs", caller.scope, digest.as_bytes());
+    let order = match request.order() {
+        pb::Order::Asc => Order::Asc,
+        pb::Order::Desc | pb::Order::Unspecified => Order::Desc,
+    };
+    let (limit, cursor) = (request.limit, request.cursor.as_str());
+    let page = list.page(Asked { limit, cursor, page: request.page, order })?;
+    let rows = store::runs::list(runs.store.read(), caller.scope, &filter, &page).await?;
+    let now = runs.clock.now();
+    let paged = rows.try_map(|row| convert::run(row, Vec::new(), now))?;
+    let figures = paged.figures(&page);
+    Ok(pb::ListRunsResponse {
+        object: "list".to_owned(),
+        has_more: paged.has_more,
+        next_cursor: list.next(&page, &paged),
+        pagination: figures.map(|[page, limit, total, pages]| pb::Pagination {
+            page,
+            limit,
+            total,
+            pages,
+        }),
+        data: paged.items,
+    })
+}
+
+fn filter(request: &pb::ListRunsRequest) -> Result<Filter> {
+    let agent_id = request.agent_id.as_deref().map(|id| named(Kind::Agent, id));
+    let key_id = request.key_id.as_deref().map(|id| named(Kind::Key, id));
+    let mut statuses = Vec::with_capacity(request.status.len());
+    for status in request.status() {
+        let word = convert::status_word(status);
+        let word = word.ok_or_else(|| Error::field("status", "status must be a state of a run"))?;
+        if !statuses.contains(&word) {
+            statuses.push(word);
+        }
+    }
+    Ok(Filter {
+        agent_id: agent_id.transpose()?,
+        statuses,
+        created_after: request.created_after.map(Timestamp::from),
+        created_before: request.created_before.map(Timestamp::from),
+        metadata: labels::filter(&request.metadata)?,
+        key_id: key_id.transpose()?,
+        session_id: request.session_id.clone(),
+    })
+}
+
+/// The UUID of an id that filters; a malformed one names nothing.
+fn named(kind: Kind, text: &str) -> Result<uuid::Uuid> {
+    let reason = if kind == Kind::Agent { Reason::AgentNotFound } else { Reason::KeyNotFound };
+    ids::parse(kind, text).ok_or_else(|| {
+        let shown: String = text.chars().take(64).collect();
+        Error::new(reason, format!("{shown} not found"))
+    })
+}

@@ -1,0 +1,166 @@
+//! The `http` tool: a signed POST of the arguments to the handler's URL, retried within its bounds.
+//! Sends the same idempotency key on every try and in every claim of the run.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+use tokio::time::{sleep, timeout};
+
+use super::sign::signature;
+use crate::kernel::Clock;
+use crate::kernel::spec::Delivery;
+use crate::runtime::egress::{Egress, Post, Reply, Unanswered};
+use crate::runtime::record::ToolError;
+use crate::runtime::retry;
+
+/// Most bytes of a refusal that the model is told.
+const REFUSAL_BYTES_MAX: usize = 4 << 10;
+
+/// A call to make.
+#[derive(Debug)]
+pub(crate) struct HttpCall<'a> {
+    /// Handler URL.
+    pub(crate) url: &'a str,
+    /// Longest time of one try.
+    pub(crate) timeout: Duration,
+    /// Most retries.
+    pub(crate) retries: u32,
+    /// First wait before a retry.
+    pub(crate) retry_base: Duration,
+    /// How often it may be sent.
+    pub(crate) delivery: Delivery,
+    /// Arguments.
+    pub(crate) arguments: &'a Map<String, Value>,
+    /// Who calls.
+    pub(crate) sender: Sender<'a>,
+}
+
+/// Who calls, as the headers say it.
+#[derive(Debug)]
+pub(crate) struct Sender<'a> {
+    /// Id of the call, `call_…`.
+    pub(crate) call_id: &'a str,
+    /// Id of the run, `run_…`.
+    pub(crate) run_id: String,
+    /// `<run>/<step>/<call>`.
+    pub(crate) idempotency_key: String,
+    /// Number of the claim.
+    pub(crate) attempt: i32,
+    /// Epoch of the claim.
+    pub(crate) epoch: i64,
+    /// Secret of the project.
+    pub(crate) secret: SecretString,
+}
+
+/// What came of it, and how often it was sent.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// The answer, or why there is none.
+    pub(crate) outcome: Result<Value, ToolError>,
+    /// Tries.
+    pub(crate) tries: i32,
+}
+
+/// What came of one try.
+enum Try {
+    Done(Result<Value, ToolError>),
+    Again(ToolError, Option<Duration>),
+}
+
+/// Makes the call.
+pub(crate) async fn call(egress: &Egress, clock: &Clock, call: &HttpCall<'_>) -> Sent {
+    let mut tries = 0;
+    loop {
+        let n = tries;
+        tries += 1;
+        let done = |outcome| Sent { outcome, tries: i32::try_from(tries).unwrap_or(i32::MAX) };
+        match once(egress, clock, call).await {
+            Try::Done(outcome) => return done(outcome),
+            Try::Again(error, _) if n >= call.retries => return done(Err(error)),
+            Try::Again(_, asked) => sleep(retry::delay(n, call.retry_base, asked)).await,
+        }
+    }
+}
+
+async fn once(egress: &Egress, clock: &Clock, call: &HttpCall<'_>) -> Try {
+    let Some(post) = post(clock, call) else {
+        return Try::Done(Err(ToolError::new("tool_error", "the call could not be signed")));
+    };
+    let Ok(answer) = timeout(call.timeout, egress.post(post)).await else {
+        let message = format!("no answer within {} seconds", call.timeout.as_secs_f64());
+        return Try::Done(Err(ToolError::new("tool_timeout", message)));
+    };
+    match answer {
+        Ok(reply) => judge(clock, reply),
+        Err(Unanswered::Blocked(why)) => {
+            Try::Done(Err(ToolError::new("blocked_address", why.to_string())))
+        }
+        Err(Unanswered::TooMuch(why)) => Try::Done(Err(ToolError::new("tool_error", why))),
+        Err(Unanswered::Unreachable(why)) => Try::Again(ToolError::new("tool_error", why), None),
+        // It may have arrived: only a tool that may be called twice is called again.
+        Err(Unanswered::Broken(why)) => match call.delivery {
+            Delivery::AtLeastOnce => Try::Again(ToolError::new("tool_error", why), None),
+            Delivery::AtMostOnce => Try::Done(Err(ToolError::new("outcome_unknown", why))),
+        },
+    }
+}
+
+fn post<'a>(clock: &Clock, call: &HttpCall<'a>) -> Option<Post<'a>> {
+    let body = serde_json::to_vec(call.arguments).ok()?;
+    let sender = &call.sender;
+    let unix_seconds = clock.now().0.div_euclid(1_000_000);
+    let signature = signature(&sender.secret, sender.call_id, unix_seconds, &body)?;
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static("runplane"));
+    for (name, value) in [
+        ("idempotency-key", sender.idempotency_key.as_str()),
+        ("x-runplane-run", &sender.run_id),
+        ("x-agent-attempt", &sender.attempt.to_string()),
+        ("x-agent-epoch", &sender.epoch.to_string()),
+        ("webhook-id", sender.call_id),
+        ("webhook-timestamp", &unix_seconds.to_string()),
+        ("webhook-signature", &signature),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).ok()?);
+    }
+    Some(Post { url: call.url, headers, body })
+}
+
+fn judge(clock: &Clock, reply: Reply) -> Try {
+    if reply.status.is_success() {
+        return Try::Done(read(&reply));
+    }
+    let status = reply.status.as_u16();
+    let end = reply.body.len().min(REFUSAL_BYTES_MAX);
+    let words = String::from_utf8_lossy(&reply.body[..end]);
+    let message = match words.trim() {
+        "" => format!("the handler answered {status}"),
+        words => format!("the handler answered {status}: {words}"),
+    };
+    let error = ToolError::new("tool_error", message);
+    if retry::is_transient(status) {
+        return Try::Again(error, retry::asked(&reply.headers, clock.now()));
+    }
+    Try::Done(Err(error))
+}
+
+/// JSON as what it is, anything else as text, nothing as null.
+fn read(reply: &Reply) -> Result<Value, ToolError> {
+    if reply.headers.contains_key(CONTENT_ENCODING) {
+        let message = "the handler answered in a content encoding that was not asked for";
+        return Err(ToolError::new("tool_error", message));
+    }
+    if reply.body.is_empty() {
+        return Ok(Value::Null);
+    }
+    let said = reply.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_text = said.is_some_and(|said| !said.contains("json"));
+    if !is_text && let Ok(value) = serde_json::from_slice(&reply.body) {
+        return Ok(super::bounded(value));
+    }
+    Ok(super::bounded(Value::String(String::from_utf8_lossy(&reply.body).into_owned())))
+}

@@ -1,0 +1,255 @@
+//! Builds every part once, in order, and stops them in reverse. The only file that knows all parts. Called by `main.rs`, by the
+//! demo and by tests: who calls owns the port and the end.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use http::{HeaderName, HeaderValue};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::agents::Agents;
+use crate::cache::Bus;
+use crate::engine::Engine;
+use crate::gateway::auth::{AuthLayer, Authenticator, Required};
+use crate::gateway::dispatch::Dispatch;
+use crate::gateway::health::Health;
+use crate::gateway::rest::alias::Alias;
+use crate::gateway::rest::{Transcoder, TranscoderOptions};
+use crate::gateway::{Dialect, port, stack};
+use crate::kernel::caller::Grant;
+use crate::kernel::config::{AliasConfig, Config};
+use crate::kernel::models::ModelTable;
+use crate::kernel::page::Cursors;
+use crate::kernel::{Clock, Environment, Error, Result, Scope};
+use crate::keys::secret::Pepper;
+use crate::keys::{Keys, bootstrap, pepper};
+use crate::proto;
+use crate::proto::rest::{Services, required_scope};
+use crate::proto::runplane::v1::agents_service_server::AgentsServiceServer;
+use crate::proto::runplane::v1::keys_service_server::KeysServiceServer;
+use crate::proto::runplane::v1::runs_service_server::RunsServiceServer;
+use crate::runs::Runs;
+use crate::runtime::{Runtime, RuntimeConfig};
+use crate::store::{self, Store};
+
+/// A server, built and not yet serving.
+pub struct Server {
+    /// What it was built from.
+    pub config: Config,
+    /// What is kept.
+    pub store: Store,
+    /// What moves runs.
+    pub engine: Engine,
+    clock: Clock,
+    pepper: Pepper,
+    runtime: Runtime,
+    models: Arc<ModelTable>,
+}
+
+impl Server {
+    /// Opens the store and builds what does not need the port.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or a secret is missing.
+    pub async fn build(config: Config) -> Result<Self> {
+        Self::build_at(config, Clock::system()).await
+    }
+
+    /// The same, with another clock.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or a secret is missing.
+    pub async fn build_at(config: Config, clock: Clock) -> Result<Self> {
+        let pepper = pepper::load(&config.auth, &config.store).map_err(Error::internal)?;
+        let store = Store::open(&config.store, clock.clone()).await?;
+        let models = ModelTable::new(config.models.clone(), config.providers.clone());
+        let engine =
+            Engine::new(store.clone(), Bus::memory(), clock.clone(), config.engine.clone());
+        let secrets = store.clone();
+        let signing = Arc::new(move |project| -> futures::future::BoxFuture<'static, _> {
+            let store = secrets.clone();
+            Box::pin(async move {
+                let project = store::projects::get(store.read(), project).await?;
+                let project = project.ok_or_else(|| Error::internal("a run without a project"))?;
+                Ok(SecretString::from(project.signing_secret))
+            })
+        });
+        let limits = RuntimeConfig::new(models.clone(), config.egress.allow_subnets.clone());
+        let runtime = Runtime::new(limits, clock.clone(), signing)?;
+        Ok(Self { config, store, engine, clock, pepper, runtime, models: Arc::new(models) })
+    }
+
+    /// A new admin key for live data when the store was empty; `None` when it was not.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn first_key(&self) -> Result<Option<SecretString>> {
+        let (project, made) = bootstrap::project(&self.store, &self.pepper, &self.clock).await?;
+        if !made {
+            return Ok(None);
+        }
+        let scope = Scope { project, environment: Environment::Live };
+        let parts = (&self.store, &self.pepper, &self.clock);
+        Ok(Some(bootstrap::key(parts, scope, "first key", &[Grant::Admin]).await?))
+    }
+
+    /// A new key of the first project.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn key(
+        &self,
+        environment: Environment,
+        name: &str,
+        grants: &[Grant],
+    ) -> Result<SecretString> {
+        let (project, _) = bootstrap::project(&self.store, &self.pepper, &self.clock).await?;
+        let parts = (&self.store, &self.pepper, &self.clock);
+        bootstrap::key(parts, Scope { project, environment }, name, grants).await
+    }
+}
+
+/// Serves on the listener until `stop` is done, then lets calls and steps in flight end.
+///
+/// # Errors
+/// When a part fails to start.
+pub async fn run(
+    server: Server,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let Server { config, store, engine, clock, pepper, runtime, models } = server;
+    let (authenticator, toucher) = Authenticator::new(store.clone(), pepper.clone(), clock.clone());
+    let parts = Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper };
+    let services = services(&parts, models, &authenticator);
+    let health = health(&store);
+    let grpc = grpc(&services, config.server.body_bytes_max)?;
+    let rest = Transcoder::new(services, options(&config)?);
+    let required = required(rest.clone());
+    let inner = Dispatch::new(grpc, rest, health.clone());
+    let auth = AuthLayer { authenticator, required };
+    let stack = stack::stack(&config.server, clock, auth, inner);
+
+    let (port_ends, engine_ends) = (CancellationToken::new(), CancellationToken::new());
+    let drain = Duration::from_secs(config.server.drain_seconds);
+    let serving = async {
+        port::serve(listener, stack, port_ends.cancelled(), drain).await;
+    };
+    let working = engine.run(runtime.drive(), engine_ends.clone());
+    let noting = toucher.run();
+    let stopping = async {
+        stop.await;
+        health.drain();
+        // Steps in flight and calls in flight end side by side: a call may wait for a run.
+        port_ends.cancel();
+        engine_ends.cancel();
+    };
+    let (_, worked, _, _) = tokio::join!(serving, working, noting, stopping);
+    store.close().await;
+    worked
+}
+
+/// What every service stands on.
+struct Parts<'a> {
+    store: &'a Store,
+    engine: &'a Engine,
+    clock: &'a Clock,
+    pepper: &'a Pepper,
+}
+
+type AllServices = Services<Runs, Agents<Runs>, Keys>;
+
+fn services(
+    parts: &Parts<'_>,
+    models: Arc<ModelTable>,
+    authenticator: &Authenticator,
+) -> AllServices {
+    let (store, clock) = (parts.store.clone(), parts.clock.clone());
+    let cursors = Cursors::new(&parts.pepper.derive("cursors", ""));
+    let runs = Arc::new(Runs {
+        store: store.clone(),
+        engine: parts.engine.clone(),
+        clock: clock.clone(),
+        cursors: cursors.clone(),
+    });
+    let agents = Agents {
+        store: store.clone(),
+        clock: clock.clone(),
+        cursors: cursors.clone(),
+        models,
+        runs: Arc::clone(&runs),
+    };
+    let known = authenticator.clone();
+    let keys = Keys {
+        store,
+        pepper: parts.pepper.clone(),
+        clock,
+        cursors,
+        forget: Arc::new(move |public| {
+            let known = known.clone();
+            Box::pin(async move { known.forget(&public).await })
+        }),
+    };
+    Services { runs, agents: Arc::new(agents), keys: Arc::new(keys) }
+}
+
+/// tonic's side: the services, health and reflection.
+fn grpc(services: &AllServices, body_bytes_max: usize) -> Result<Router> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
+    let (reporter, health) = tonic_health::server::health_reporter();
+    drop(reporter);
+    let agents = AgentsServiceServer::from_arc(Arc::clone(&services.agents));
+    let runs = RunsServiceServer::from_arc(Arc::clone(&services.runs));
+    let keys = KeysServiceServer::from_arc(Arc::clone(&services.keys));
+    let routes = Routes::new(health)
+        .add_service(v1.map_err(Error::internal)?)
+        .add_service(v1alpha.map_err(Error::internal)?)
+        .add_service(agents.max_decoding_message_size(body_bytes_max))
+        .add_service(runs.max_decoding_message_size(body_bytes_max))
+        .add_service(keys.max_decoding_message_size(body_bytes_max));
+    Ok(routes.prepare().into_axum_router())
+}
+
+fn options(config: &Config) -> Result<TranscoderOptions> {
+    let aliases = config.rest.alias.iter().map(alias).collect::<Result<_>>()?;
+    let body_bytes_max = config.server.body_bytes_max;
+    Ok(TranscoderOptions { body_bytes_max, aliases, ..TranscoderOptions::default() })
+}
+
+fn alias(alias: &AliasConfig) -> Result<Alias> {
+    let headers = alias.headers.iter().map(|(name, value)| {
+        let name = HeaderName::try_from(name.as_str()).map_err(Error::internal)?;
+        Ok((name, HeaderValue::try_from(value.as_str()).map_err(Error::internal)?))
+    });
+    let (prefix, to) = (alias.prefix.clone(), alias.to.clone());
+    Ok(Alias { prefix, to, headers: headers.collect::<Result<_>>()? })
+}
+
+/// The scope that a request needs, by the generated table.
+fn required(rest: Transcoder) -> Required {
+    Arc::new(move |dialect, request| {
+        let path = request.uri().path();
+        match dialect {
+            Dialect::Rest => required_scope(rest.resolve(request.method(), path)?),
+            Dialect::Grpc | Dialect::GrpcWeb => required_scope(path),
+        }
+    })
+}
+
+fn health(store: &Store) -> Health {
+    let store = store.clone();
+    Health::new(Arc::new(move || {
+        let store = store.clone();
+        Box::pin(async move { store.is_ready().await })
+    }))
+}

@@ -1,4 +1,5 @@
-//! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer: wait`.
+//! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer:
+//! wait`.
 
 use std::time::Duration;
 

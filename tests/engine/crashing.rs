@@ -99,7 +99,8 @@ on_both! {
         rig.db.clock.advance(Duration::from_secs(11));
         let replica = rig.replica();
         let other = World::default();
-        let second = Working::start(&replica, rounds(&other, 2, 2));
+        // The new owner stands where the zombie does: only the epoch tells them apart.
+        let second = Working::start(&replica, rounds(&other, 2, 1));
         other.reached.notified().await;
         let before = rig.log(run).await;
         world.go.notify_one();

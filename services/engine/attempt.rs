@@ -89,7 +89,8 @@ pub struct Intent {
     pub call: i32,
     /// Kind.
     pub kind: StepKind,
-    /// What is intended; a later attempt reads it back.
+    /// What is intended; a later attempt reads it back. That of a model call is an object whose `message_id` names the
+    /// message that its live text goes out under: a crash makes that text void, and `run.resumed` says so.
     pub request: Value,
 }
 

@@ -154,7 +154,7 @@ async fn open(tx: &Tx, run: Started, claimed: Claimed, now: Timestamp) -> Result
 fn discarded(history: &[Recorded]) -> Option<String> {
     let begun = |r: &&Recorded| r.kind == StepKind::Llm && r.status == StepStatus::Started;
     let step = history.iter().rev().find(begun)?;
-    Some(step.request.get("step_id")?.as_str()?.to_owned())
+    Some(step.request.get("message_id")?.as_str()?.to_owned())
 }
 
 fn recorded(row: steps::Row) -> Result<Recorded> {

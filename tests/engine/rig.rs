@@ -198,7 +198,7 @@ pub async fn complete(attempt: &Attempt) -> Outcome {
 
 /// The intent of a round's model call.
 pub fn begin(step: i32) -> Commit {
-    let request = json!({ "step_id": format!("stp_{step}") });
+    let request = json!({ "message_id": format!("stp_{step}") });
     let intent = Intent { step, call: 0, kind: StepKind::Llm, request };
     Commit { intents: vec![intent], ..Commit::default() }
 }

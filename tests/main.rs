@@ -13,6 +13,7 @@
 )]
 mod codegen;
 
+mod crash;
 mod engine;
 mod errors;
 mod generator;

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,13 +35,14 @@ const TOUCHES: usize = 1024;
 pub type Required = Arc<dyn Fn(Dialect, &Request) -> Option<&'static str> + Send + Sync>;
 
 /// A key as the cache knows it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Known {
     mac: Vec<u8>,
     caller: Caller,
     expires_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
-    last_used_at: Option<Timestamp>,
+    /// When its use was last noted, in microseconds; 0: never.
+    noted_at: AtomicI64,
 }
 
 /// Checks keys.
@@ -76,6 +78,16 @@ pub struct Authenticated<S> {
     auth: AuthLayer,
 }
 
+impl Known {
+    /// True for one caller a minute: its use is to be noted.
+    fn is_note_due(&self, now: Timestamp) -> bool {
+        let noted = self.noted_at.load(Ordering::Relaxed);
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        Timestamp(noted).plus(TOUCH) <= now
+            && self.noted_at.compare_exchange(noted, now.0, set, get).is_ok()
+    }
+}
+
 impl Authenticator {
     /// Checks keys of this store; run the [`Toucher`] beside it.
     #[must_use]
@@ -102,7 +114,7 @@ impl Authenticator {
         if over(known.expires_at) || over(known.revoked_at) {
             return Err(invalid());
         }
-        if known.last_used_at.is_none_or(|at| at.plus(TOUCH) <= now) {
+        if known.is_note_due(now) {
             // A full queue only makes `last_used_at` a little older.
             let _full = self.touches.try_send((known.caller.scope, known.caller.key_id));
         }
@@ -195,7 +207,7 @@ fn known_from((scope, row): (Scope, api_key::Model)) -> Known {
         caller: Caller { key_id: row.id, scope, grants },
         expires_at: row.expires_at.map(Timestamp),
         revoked_at: row.revoked_at.map(Timestamp),
-        last_used_at: row.last_used_at.map(Timestamp),
+        noted_at: AtomicI64::new(row.last_used_at.unwrap_or_default()),
     }
 }
 

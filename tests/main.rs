@@ -9,6 +9,7 @@
 mod codegen;
 
 mod agents;
+mod crash;
 mod engine;
 mod errors;
 mod generator;

@@ -370,6 +370,14 @@ impl Failure {
     }
 }
 
+/// Makes ring the provider of TLS in this process, as `main.rs` does.
+pub fn crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
 fn path(method: &MethodDescriptor) -> http::uri::PathAndQuery {
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     path.parse().expect("a path")

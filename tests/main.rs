@@ -8,12 +8,17 @@
 #[path = "../proto/codegen/mod.rs"]
 mod codegen;
 
+mod agents;
+mod bad_input;
 mod errors;
 mod generator;
 mod harness;
 mod json;
+mod keys;
 mod probe;
+mod runs;
 mod runtime;
+mod seeds;
 mod store;
 mod tidy;
 mod transcoder;

@@ -26,7 +26,7 @@ drain_seconds = 2
 pepper = "a pepper for tests, of no worth"
 [engine]
 concurrent_runs = 32
-drain_seconds = 2
+drain_ms = 2000
 [egress]
 allow_subnets = ["127.0.0.0/8"]
 "#;

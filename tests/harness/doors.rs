@@ -101,10 +101,7 @@ impl PartialEq for Failure {
 impl Client {
     /// A caller at the server with this URL. Without a key it sends none.
     pub fn new(door: Door, url: &str, key: Option<&str>) -> Self {
-        static CRYPTO: Once = Once::new();
-        CRYPTO.call_once(|| {
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        });
+        crypto();
         let bearer = key.map(|key| ("authorization".to_owned(), format!("Bearer {key}")));
         Self {
             door,

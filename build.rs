@@ -47,7 +47,7 @@ fn run() -> Result<(), Failure> {
         out_dir: out.join("plain"),
         runtime: "::runplane::gateway::rest",
         root: "crate::json::plain",
-        style: Style::STANDARD,
+        style: Style { proto_names: false, enum_words: false, defaults: false },
         scopes_required: false,
     })
 }

@@ -1,4 +1,7 @@
-//! What the generator refuses: a rule that cannot be routed, bound or told from another fails the build with its name.
+//! What the generator refuses: a rule that cannot be routed, bound or told from another fails the
+//! build with its name.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 

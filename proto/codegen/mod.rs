@@ -50,8 +50,6 @@ pub struct Style {
 impl Style {
     /// What this API speaks.
     pub const HOUSE: Self = Self { proto_names: true, enum_words: true, defaults: true };
-    /// What the ProtoJSON page says.
-    pub const STANDARD: Self = Self { proto_names: false, enum_words: false, defaults: false };
 }
 
 /// What every generator reads: the set, its descriptors, and its services.

@@ -92,7 +92,7 @@ impl Log {
         let draining = self.draining.load(Ordering::Acquire);
         if draining && !commit.intents.is_empty() {
             commit.intents.clear();
-            if commit.finished.is_empty() && commit.events.is_empty() {
+            if commit.finished.is_empty() {
                 return Err(Stopped);
             }
         }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, header};
+use tower::util::option_layer;
 use tower::{Service, ServiceBuilder};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -45,8 +46,8 @@ where
     ServiceBuilder::new()
         // Every answer has a request id and a log line, also that of a panic.
         .layer(RequestLayer { clock })
-        // Preflights carry no key, so they end here.
-        .layer(cors(&config.cors_origins))
+        // Preflights carry no key, so they end here. Without origins there is nothing to say to pages of others.
+        .layer(option_layer((!config.cors_origins.is_empty()).then(|| cors(&config.cors_origins))))
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)
         // Before authentication: a slow store counts too.

@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn what_is_not_given_is_filled_in() {
         let parameters = json!([
-            {"name": "tone", "type": "enum", "options": ["formal", "friendly"], "default": "formal"},
+            {"name": "tone", "type": "enum", "options": ["formal", "rude"], "default": "formal"},
             {"name": "count", "type": "integer"},
             {"name": "city", "type": "string", "required": true}
         ]);

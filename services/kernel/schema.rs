@@ -100,7 +100,10 @@ mod tests {
 
     #[test]
     fn a_circle_of_references_is_refused_or_ends() {
-        let circle = json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"});
+        let circle = json!({
+            "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}},
+            "$ref": "#/$defs/a"
+        });
         if let Ok(schema) = compile(circle) {
             let _ = schema.check(&json!({}));
         }

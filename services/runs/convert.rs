@@ -27,7 +27,7 @@ pub(super) fn run(row: run::Model, messages: Vec<pb::Message>, now: Timestamp) -
         status: status(&row.status).into(),
         input: row.input.map(|text| value(&text)).transpose()?.map(json::to_value),
         parameters: Some(json::to_struct(object(&row.parameters)?)),
-        output: row.output.map(|text| output(&text)).transpose()?,
+        output: row.output.map(|text| message(text.as_bytes())).transpose()?,
         error,
         required_action: row.required_action.map(|text| message(text.as_bytes())).transpose()?,
         messages,
@@ -113,10 +113,6 @@ fn data(kind: &str, text: &[u8]) -> Result<pb::run_event::Data> {
         "token" => D::Token(message(text)?),
         other => return Err(Error::internal(format!("stored event of unknown type {other}"))),
     })
-}
-
-fn output(text: &str) -> Result<pb::RunOutput> {
-    Ok(pb::RunOutput { result: Some(json::to_value(value(text)?)) })
 }
 
 fn environment(word: &str) -> pb::Environment {

@@ -41,6 +41,9 @@ pub(crate) struct ModelResult {
     pub(crate) finish: Finish,
     /// What it cost.
     pub(crate) usage: Usage,
+    /// When it answered: since then its tools are asked for.
+    #[serde(default)]
+    pub(crate) answered_at: Timestamp,
 }
 
 /// A tool call that a model asks for.
@@ -63,7 +66,7 @@ pub(crate) struct Asked {
     pub(crate) signatures: Vec<String>,
 }
 
-/// Request of a tool call.
+/// Request of a tool call: for traces; the loop itself knows it from the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ToolRequest {
     /// Our id.

@@ -3,7 +3,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::record::{Asked, ModelRequest, ModelResult, ToolRequest, ToolResult};
+use super::record::{Asked, ModelRequest, ModelResult, ToolResult};
 use crate::engine::attempt::{Recorded, StepKind, StepStatus};
 
 /// The rounds of a run, oldest first.
@@ -29,8 +29,6 @@ pub(crate) struct Round {
 pub(crate) struct Call {
     /// What the model asks for.
     pub(crate) asked: Asked,
-    /// What was written before it was sent.
-    pub(crate) request: ToolRequest,
     /// How many claims had begun it before this one; 0: none.
     pub(crate) begun: i32,
     /// What came of it.
@@ -50,6 +48,24 @@ pub(crate) enum Next {
     Round,
     /// The last round asked for nothing: the run is over.
     Over,
+}
+
+impl Round {
+    /// A round whose tool calls, if it has any, are not begun.
+    pub(crate) fn new(iteration_id: String, reply: Option<ModelResult>) -> Self {
+        let mut round = Self { iteration_id, reply: None, calls: Vec::new() };
+        if let Some(reply) = reply {
+            round.answered(reply);
+        }
+        round
+    }
+
+    /// Takes the answer.
+    pub(crate) fn answered(&mut self, reply: ModelResult) {
+        let call = |asked: &Asked| Call { asked: asked.clone(), begun: 0, result: None };
+        self.calls = reply.calls.iter().map(call).collect();
+        self.reply = Some(reply);
+    }
 }
 
 impl Thread {
@@ -77,26 +93,22 @@ impl Thread {
         if usize::try_from(row.step) != Ok(self.rounds.len()) {
             return Err(format!("step {} is out of order", row.step));
         }
-        self.rounds.push(Round { iteration_id: request.iteration_id, reply, calls: Vec::new() });
+        self.rounds.push(Round::new(request.iteration_id, reply));
         Ok(())
     }
 
     fn take_tool(&mut self, row: &Recorded) -> Result<(), String> {
-        let out_of_order = || format!("call {} of step {} is out of order", row.call, row.step);
         let is_last = usize::try_from(row.step).is_ok_and(|step| step + 1 == self.rounds.len());
-        let round = self.rounds.last_mut().filter(|_| is_last).ok_or_else(out_of_order)?;
-        let position = round.calls.len();
-        let asked = round.reply.as_ref().and_then(|reply| reply.calls.get(position));
-        let in_order = usize::try_from(row.call).is_ok_and(|call| call == position + 1);
-        let asked = asked.filter(|_| in_order).ok_or_else(out_of_order)?.clone();
-        let result = match row.status {
-            StepStatus::Started => None,
-            StepStatus::Ok | StepStatus::Error | StepStatus::Unknown => {
-                Some(read(row, &row.result)?)
-            }
+        let place = usize::try_from(row.call).ok().and_then(|call| call.checked_sub(1));
+        let round = self.rounds.last_mut().filter(|_| is_last);
+        let call = round.zip(place).and_then(|(round, place)| round.calls.get_mut(place));
+        let Some(call) = call else {
+            return Err(format!("call {} of step {} was not asked for", row.call, row.step));
         };
-        let request = read(row, &row.request)?;
-        round.calls.push(Call { asked, request, begun: row.attempt, result });
+        call.begun = row.attempt;
+        if row.status != StepStatus::Started {
+            call.result = Some(read(row, &row.result)?);
+        }
         Ok(())
     }
 
@@ -187,7 +199,8 @@ mod tests {
         assert_eq!(next(&[model(0, Ok, 0)]), Next::Over);
         let asked = [model(0, Ok, 2), tool(0, 1, Started), tool(0, 2, Started)];
         assert_eq!(next(&asked), Next::Tools);
-        let half = [model(0, Ok, 2), tool(0, 1, Ok), tool(0, 2, Started)];
+        assert_eq!(next(&[model(0, Ok, 2)]), Next::Tools, "an intent may be missing");
+        let half = [model(0, Ok, 2), tool(0, 2, Ok)];
         assert_eq!(next(&half), Next::Tools);
         let done = [model(0, Ok, 2), tool(0, 1, Ok), tool(0, 2, Unknown)];
         assert_eq!(next(&done), Next::Round);
@@ -208,10 +221,10 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_with_a_hole_is_refused() {
+    fn a_journal_that_makes_no_sense_is_refused() {
         assert!(Thread::fold(&[model(1, StepStatus::Ok, 0)]).is_err());
         assert!(Thread::fold(&[tool(0, 1, StepStatus::Ok)]).is_err());
-        assert!(Thread::fold(&[model(0, StepStatus::Ok, 2), tool(0, 2, StepStatus::Ok)]).is_err());
+        assert!(Thread::fold(&[model(0, StepStatus::Ok, 2), tool(0, 3, StepStatus::Ok)]).is_err());
         let mut odd = model(0, StepStatus::Ok, 0);
         odd.result = json!({});
         assert!(Thread::fold(&[odd]).is_err());

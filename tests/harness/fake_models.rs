@@ -239,7 +239,9 @@ impl Dialect {
         };
         events += &self.chunk(&json!({}), Some(finish));
         let (read, written) = USAGE;
-        let usage = json!({"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written});
+        let usage = json!({
+            "prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written
+        });
         events += &self.event("", &json!({"id": "x", "choices": [], "usage": usage}).to_string());
         events + "data: [DONE]\n\n"
     }

@@ -1,5 +1,8 @@
-//! The probe: a service that answers with what it was asked, generated from `probe.proto` as the contract is from its own
-//! files. The tests of the transcoder and of the codec talk to it; nothing here knows the product.
+//! The probe: a service that answers with what it was asked, generated from `probe.proto` as the
+//! contract is from its own files. The tests of the transcoder and of the codec talk to it; nothing
+//! here knows the product.
+
+#![expect(clippy::unwrap_used, unreachable_pub, reason = "tests")]
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +27,7 @@ use self::probe::v1::{
     clippy::allow_attributes,
     reason = "which lints hold in generated code depends on the features"
 )]
-#[allow(missing_docs, clippy::all, clippy::excessive_nesting, clippy::too_many_lines)]
+#[allow(dead_code, missing_docs, clippy::all, clippy::excessive_nesting, clippy::too_many_lines)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/probe/mod.rs"));
 

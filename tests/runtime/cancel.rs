@@ -72,7 +72,8 @@ async fn a_model_call_ends_at_its_own_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_scripted_model_keeps_its_rate() {
     let words = "w ".repeat(20);
-    let agent = json!({"sim": {"tokens_per_second": 10, "turns": [{"text": words.trim_end(), "delay_ms": 500}]}});
+    let turn = json!({"text": words.trim_end(), "delay_ms": 500});
+    let agent = json!({"sim": {"tokens_per_second": 10, "turns": [turn]}});
     let started = tokio::time::Instant::now();
     let (_, ledger) = Bench::new(agent, json!("x")).drive().await;
     assert_eq!(ledger.tokens().len(), 20);

@@ -1,6 +1,7 @@
 //! A crash at any commit: the next claim goes on from there and repeats nothing that is journaled.
 
-use runplane::engine::attempt::{Outcome, StepStatus, Submitted};
+use runplane::engine::attempt::{Commit, Outcome, StepStatus, Submitted};
+use runplane::kernel::ids::{self, Kind};
 use serde_json::{Value, json};
 
 use super::ledger::{Bench, Ledger, completed};
@@ -54,43 +55,52 @@ async fn a_crash_at_any_commit_changes_nothing_but_what_was_in_flight() {
     assert!(commits.len() > 5, "{}", commits.len());
 
     for cut in 0..=commits.len() {
-        let server = server().await;
-        let mut again = Bench::new(agent(&server), json!("go"));
-        again.run.run_id = bench.run.run_id;
-        again.number = 7;
-        again.inbox = bench.inbox.clone();
-        let ledger = Ledger::of(commits[..cut].to_vec(), None);
-        let before = ledger.history();
-        assert_eq!(to_the_end(&mut again, &ledger).await, result, "cut at {cut}");
-
-        // Rows that had ended are as they were; the ledger itself refuses to begin or end one
-        // again.
-        let after = ledger.history();
-        for row in before.iter().filter(|row| row.status != StepStatus::Started) {
-            let now = after.iter().find(|other| (other.step, other.call) == (row.step, row.call));
-            assert_eq!(now.map(|row| &row.result), Some(&row.result), "cut at {cut}");
+        let told = format!("cut at {cut}");
+        goes_on(&bench, commits[..cut].to_vec(), &result, &told).await;
+        // A process that stops ends its steps and begins none; what ends nothing is not written.
+        if let Some(next) = commits.get(cut).filter(|next| !next.finished.is_empty()) {
+            let mut drained = commits[..cut].to_vec();
+            drained.push(Commit { intents: Vec::new(), ..next.clone() });
+            goes_on(&bench, drained, &result, &format!("drained at {cut}")).await;
         }
-        // What had ended was not called; what was in flight was called with the same key.
-        let run = runplane::kernel::ids::format(runplane::kernel::ids::Kind::Run, again.run.run_id);
-        let ended = |step: i32, call: i32| {
-            before
-                .iter()
-                .any(|r| (r.step, r.call) == (step, call) && r.status != StepStatus::Started)
-        };
-        let expected: Vec<String> = [(0, 1), (0, 2), (1, 1)]
-            .into_iter()
-            .filter(|(step, call)| !ended(*step, *call))
-            .map(|(step, call)| format!("{run}/{step}/{call}"))
-            .collect();
-        let mut keys: Vec<String> =
-            server.called().iter().map(|c| c.header("idempotency-key").to_owned()).collect();
-        keys.sort();
-        assert_eq!(keys, expected, "cut at {cut}");
-        // The messages are told once each.
-        let messages: Vec<String> =
-            ledger.types().into_iter().filter(|name| name.starts_with("step")).collect();
-        assert_eq!(messages.len(), 2 + 3 + 3 + 2, "cut at {cut}: {messages:?}");
     }
+}
+
+/// Another claim goes on after these commits, to the same result, and repeats nothing.
+async fn goes_on(first: &Bench, commits: Vec<Commit>, result: &Value, told: &str) {
+    let server = server().await;
+    let mut bench = Bench::new(agent(&server), json!("go"));
+    bench.run.run_id = first.run.run_id;
+    bench.number = 7;
+    bench.inbox = first.inbox.clone();
+    let ledger = Ledger::of(commits, None);
+    let before = ledger.history();
+    assert_eq!(to_the_end(&mut bench, &ledger).await, *result, "{told}");
+
+    // Rows that had ended are as they were; the ledger itself refuses to begin or end one again.
+    let after = ledger.history();
+    for row in before.iter().filter(|row| row.status != StepStatus::Started) {
+        let now = after.iter().find(|other| (other.step, other.call) == (row.step, row.call));
+        assert_eq!(now.map(|row| &row.result), Some(&row.result), "{told}");
+    }
+    // What had ended was not called; what was in flight was called with the same key.
+    let run = ids::format(Kind::Run, bench.run.run_id);
+    let ended = |step: i32, call: i32| {
+        let ended = before.iter().filter(|row| row.status != StepStatus::Started);
+        ended.into_iter().any(|row| (row.step, row.call) == (step, call))
+    };
+    let expected: Vec<String> = [(0, 1), (0, 2), (1, 1)]
+        .into_iter()
+        .filter(|(step, call)| !ended(*step, *call))
+        .map(|(step, call)| format!("{run}/{step}/{call}"))
+        .collect();
+    let mut keys: Vec<String> =
+        server.called().iter().map(|c| c.header("idempotency-key").to_owned()).collect();
+    keys.sort();
+    assert_eq!(keys, expected, "{told}");
+    // Each message and each request is told once.
+    let told_once = |start: &str| ledger.types().iter().filter(|n| n.starts_with(start)).count();
+    assert_eq!((told_once("step"), told_once("tool.requested")), (10, 5), "{told}");
 }
 
 #[tokio::test]

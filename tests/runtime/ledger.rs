@@ -53,8 +53,9 @@ impl Ledger {
         self.state.lock().expect("state").commits.clone()
     }
 
-    /// Adds the commit that came with an outcome.
+    /// Adds the commit that came with an outcome. Nothing may begin in it: nobody would do it.
     pub fn add(&self, commit: &Commit) {
+        assert!(commit.intents.is_empty(), "{:?}", commit.intents);
         self.state.lock().expect("state").commits.push(commit.clone());
         drop(self.history());
     }
@@ -176,21 +177,8 @@ impl Bench {
 
     /// A run of an agent with the model of a fake provider.
     pub fn on(models: &FakeModels, dialect: Dialect, mut agent: Value) -> Self {
-        let kind = match dialect {
-            Dialect::Openai => ProviderKind::Openai,
-            Dialect::Anthropic => ProviderKind::Anthropic,
-        };
-        let provider = ProviderConfig {
-            kind,
-            base_url: Some(models.base_url.clone()),
-            api_key: Some(SecretString::from("secret-key")),
-        };
-        let table = ModelTable::new(
-            [("fast".to_owned(), "fake/model-1".to_owned())].into(),
-            [("fake".to_owned(), provider)].into(),
-        );
         agent["model"] = json!("fast");
-        Self::with(agent, json!("hello"), config(table))
+        Self::with(agent, json!("hello"), config(table(models, dialect)))
     }
 
     /// A run with this configuration.
@@ -255,6 +243,23 @@ impl Bench {
         let outcome = self.claim(&ledger).await;
         (outcome, ledger)
     }
+}
+
+/// The fake provider under the name `fake`, and its `model-1` under the name `fast`.
+pub fn table(models: &FakeModels, dialect: Dialect) -> ModelTable {
+    let kind = match dialect {
+        Dialect::Openai => ProviderKind::Openai,
+        Dialect::Anthropic => ProviderKind::Anthropic,
+    };
+    let provider = ProviderConfig {
+        kind,
+        base_url: Some(models.base_url.clone()),
+        api_key: Some(SecretString::from("secret-key")),
+    };
+    ModelTable::new(
+        [("fast".to_owned(), "fake/model-1".to_owned())].into(),
+        [("fake".to_owned(), provider)].into(),
+    )
 }
 
 /// Loopback is allowed, and the first retry comes after a millisecond.

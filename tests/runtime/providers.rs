@@ -4,7 +4,7 @@
 use runplane::engine::attempt::Outcome;
 use serde_json::{Value, json};
 
-use super::ledger::{Bench, completed, failed};
+use super::ledger::{Bench, completed, config, failed, table};
 use super::tool_server::ToolServer;
 use crate::harness::fake_models::{Dialect, FakeModels, Said, Turn, USAGE, say};
 
@@ -14,7 +14,9 @@ const BOTH: [Dialect; 2] = [Dialect::Openai, Dialect::Anthropic];
 fn agent() -> Value {
     json!({
         "instructions": "Be brief.",
-        "model_settings": {"temperature": 0.5, "max_tokens": 100, "stop_sequences": ["END"], "timeout_seconds": 1}
+        "model_settings": {
+            "temperature": 0.5, "max_tokens": 100, "stop_sequences": ["END"], "timeout_seconds": 1
+        }
     })
 }
 
@@ -145,22 +147,9 @@ async fn load_is_waited_out() {
 async fn what_the_provider_asks_to_wait_is_waited() {
     let busy = Turn::Status(429, vec![("retry-after", "0")], "{}".to_owned());
     let models = FakeModels::start(Dialect::Openai, vec![busy, say(&["ok"])]).await;
-    let mut bench = Bench::on(&models, Dialect::Openai, agent());
-    let table = runplane::kernel::models::ModelTable::new(
-        std::collections::BTreeMap::new(),
-        [(
-            "fake".to_owned(),
-            runplane::kernel::config::ProviderConfig {
-                kind: runplane::kernel::config::ProviderKind::Openai,
-                base_url: Some(models.base_url.clone()),
-                api_key: None,
-            },
-        )]
-        .into(),
-    );
-    let mut config = super::ledger::config(table);
+    let mut config = config(table(&models, Dialect::Openai));
     config.retry_base_ms = 3_600_000;
-    bench = Bench::with(json!({"model": "fake/m"}), bench.run.input, config);
+    let bench = Bench::with(json!({"model": "fake/m"}), json!("hello"), config);
     assert_eq!(completed(&bench.drive().await.0), json!("ok"));
 }
 
@@ -231,13 +220,24 @@ async fn an_error_in_the_stream_that_stays_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn a_provider_that_hangs_is_given_up_in_time() {
+async fn a_provider_that_gives_no_answer_is_given_up_in_time() {
+    let silent = async |dialect| {
+        let models = FakeModels::start(dialect, vec![Turn::Silence]).await;
+        let (outcome, _) = Bench::on(&models, dialect, agent()).drive().await;
+        assert_eq!(failed(&outcome), ("model_error", "the model gave no answer in 1 seconds"));
+    };
+    tokio::join!(silent(Dialect::Openai), silent(Dialect::Anthropic));
+}
+
+#[tokio::test]
+async fn a_stream_that_falls_silent_is_broken() {
     for dialect in BOTH {
-        for hang in [Turn::Silence, Turn::Hang("Hal")] {
-            let models = FakeModels::start(dialect, vec![hang]).await;
-            let (outcome, _) = Bench::on(&models, dialect, agent()).drive().await;
-            assert_eq!(failed(&outcome), ("model_error", "the model gave no answer in 1 seconds"));
-        }
+        let turns = vec![Turn::Hang("Hal"), say(&["Whole."])];
+        let models = FakeModels::start(dialect, turns).await;
+        let mut config = config(table(&models, dialect));
+        config.model_idle_ms = 50;
+        let bench = Bench::with(json!({"model": "fast"}), json!("hello"), config);
+        assert_eq!(completed(&bench.drive().await.0), json!("Whole."), "{dialect:?}");
     }
 }
 

@@ -80,7 +80,8 @@ impl ToolServer {
     /// A tool that is served at this path.
     pub fn tool(&self, name: &str, path: &str) -> Value {
         json!({"name": name, "handler": {
-            "kind": "http", "url": format!("{}{path}", self.url), "timeout_seconds": 30, "max_retries": 2
+            "kind": "http", "url": format!("{}{path}", self.url),
+            "timeout_seconds": 30, "max_retries": 2
         }})
     }
 

@@ -1,5 +1,5 @@
-//! Emits the query binders: for each rule a `match` over the names that its query may hold, and one for each message that lies
-//! within a request.
+//! Emits the query binders: for each rule a `match` over the names that its query may hold, and one
+//! for each message that lies within a request.
 
 use std::collections::BTreeMap;
 
@@ -168,7 +168,8 @@ fn step(root: &str, field: &FieldDescriptor, message: &MessageDescriptor) -> Str
             let (slot, path) = (names::field(oneof.name()), names::oneof(root, &oneof));
             let variant = format!("{path}::{}", names::variant(field));
             format!(
-                "if !matches!(m.{slot}, Some({variant}(_))) {{ m.{slot} = Some({variant}(Default::default())); }} \
+                "if !matches!(m.{slot}, Some({variant}(_))) {{ \
+                 m.{slot} = Some({variant}(Default::default())); }} \
                  if let Some({variant}(inner)) = &mut m.{slot} {{ {bind}(inner, pair)?; }}"
             )
         }

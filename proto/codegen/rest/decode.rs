@@ -1,4 +1,5 @@
-//! Emits the decoders: one function a rule, from a call to its request: body, then query, then path.
+//! Emits the decoders: one function a rule, from a call to its request: body, then query, then
+//! path.
 
 use std::fmt::Write;
 
@@ -40,7 +41,8 @@ fn decoder(root: &str, rule: &Rule) -> Result<String, Failure> {
         _ => start.to_owned(),
     };
     Ok(format!(
-        "fn decode_{}(call: &Call) -> Decoded<{kind}> {{\n    let {mutable}m: {kind} = {start};\n{code}    Ok(m)\n}}\n\n",
+        "fn decode_{}(call: &Call) -> Decoded<{kind}> {{\n    \
+         let {mutable}m: {kind} = {start};\n{code}    Ok(m)\n}}\n\n",
         rule.id
     ))
 }

@@ -1,4 +1,5 @@
-//! Emits the services as one API: a struct that holds them, and one function a rule that decodes, calls and encodes.
+//! Emits the services as one API: a struct that holds them, and one function a rule that decodes,
+//! calls and encodes.
 
 use std::fmt::Write;
 
@@ -32,7 +33,8 @@ pub fn services(input: &Input) -> Result<String, Failure> {
         )?;
     }
     let mut code = format!(
-        "/// The services behind the rules.\n#[derive(Debug)]\npub struct Services<{params}> {{\n{fields}}}\n\n\
+        "/// The services behind the rules.\n#[derive(Debug)]\n\
+         pub struct Services<{params}> {{\n{fields}}}\n\n\
          impl<{bounds}> Api for Services<{params}> {{\n    \
          fn rules(&self) -> &'static [Rule] {{\n        RULES\n    }}\n\n"
     );
@@ -50,7 +52,8 @@ fn dispatch(input: &Input) -> String {
     let arms =
         arms.map(|rule| format!("            {0} => Box::pin(self.call_{0}(call)),\n", rule.id));
     format!(
-        "    fn dispatch(&self, call: Call) -> Answering<'_> {{\n        match call.rule() {{\n{}            \
+        "    fn dispatch(&self, call: Call) -> Answering<'_> {{\n        \
+         match call.rule() {{\n{}            \
          _ => call.lost(),\n        }}\n    }}\n",
         arms.collect::<String>()
     )
@@ -69,7 +72,8 @@ fn function(rule: &Rule, service: &Service) -> Result<String, Failure> {
         if !method.rule.stream_method.is_empty() {
             write!(
                 body,
-                "        if call.streams({}) {{\n            return call.stream({}).await;\n        }}\n",
+                "        if call.streams({}) {{\n            \
+                 return call.stream({}).await;\n        }}\n",
                 asked(rule)?,
                 call(&method.rule.stream_method)
             )?;
@@ -103,7 +107,8 @@ fn reply(rule: &Rule) -> Result<String, Failure> {
         let unset = if field.supports_presence() { ".is_none()" } else { " == Default::default()" };
         write!(
             code,
-            "        let pending = response.get_ref().{}{unset};\n        let status = if pending {{ 202 }} else {{ {status} }};\n",
+            "        let pending = response.get_ref().{}{unset};\n        \
+             let status = if pending {{ 202 }} else {{ {status} }};\n",
             names::field(&options.pending_until)
         )?;
         status = "status".to_owned();

@@ -58,7 +58,8 @@ fn data(root: &str, message: &MessageDescriptor, name: &str) -> Result<String, F
         arms += &format!("            Some({path}::{variant}(data)) => json::append(data, out),\n");
     }
     Ok(format!(
-        "    fn write_data(&self, out: &mut Vec<u8>) {{\n        match &self.{} {{\n{arms}            \
+        "    fn write_data(&self, out: &mut Vec<u8>) {{\n        \
+         match &self.{} {{\n{arms}            \
          None => out.extend_from_slice(b\"{{}}\"),\n        }}\n    }}\n",
         names::field(name)
     ))

@@ -1,5 +1,6 @@
-//! The REST part of the generator: from services and their rules to the route table, the decoders, the query binders, the
-//! dispatch and the table of scopes. Called by `codegen::generate`; writes `rest.rs` and nothing else.
+//! The REST part of the generator: from services and their rules to the route table, the decoders,
+//! the query binders, the dispatch and the table of scopes. Called by `codegen::generate`; writes
+//! `rest.rs` and nothing else.
 
 mod bind;
 mod decode;
@@ -28,7 +29,8 @@ pub fn generate(model: &Model) -> Result<Option<String>, Failure> {
     let mut code = format!(
         "// @generated from the services and their google.api.http rules.\n\
          #[allow(unused_imports)]\n\
-         use {}::{{\n    call::Call,\n    json::{{self, text}},\n    query::Pair,\n    stream::Event,\n    \
+         use {}::{{\n    call::Call,\n    json::{{self, text}},\n    query::Pair,\n    \
+         stream::Event,\n    \
          table::{{Answer, Answering, Api, Decoded, Place, Rule, Segment, Shape}},\n}};\n\n",
         model.set.runtime
     );

@@ -1,4 +1,5 @@
-//! The rules of all services, checked: what cannot be routed, bound or told apart fails the build with the method's name.
+//! The rules of all services, checked: what cannot be routed, bound or told apart fails the build
+//! with the method's name.
 
 use std::collections::HashMap;
 
@@ -61,8 +62,8 @@ pub fn read(services: &[Service]) -> Result<Vec<Rule<'_>>, Failure> {
 }
 
 impl Rule<'_> {
-    /// Fields of the request itself that a query cannot set: those that the path or the body sets, and the other members of
-    /// their oneofs.
+    /// Fields of the request itself that a query cannot set: those that the path or the body sets,
+    /// and the other members of their oneofs.
     pub fn taken(&self) -> Vec<u32> {
         let vars = self.vars.iter().filter(|path| path.len() == 1).map(|path| &path[0]);
         let body = match &self.body {
@@ -151,7 +152,8 @@ fn check_answer(method: &Method, http: &HttpRule) -> Result<(), Failure> {
     }
 }
 
-/// A caller of a method and of its stream needs the same scope: the gate asks before it knows which it will be.
+/// A caller of a method and of its stream needs the same scope: the gate asks before it knows which
+/// it will be.
 fn check_twin(service: &Service, method: &Method) -> Result<(), Failure> {
     let twin = service.methods.iter().find(|twin| twin.name == method.rule.stream_method);
     match twin.filter(|twin| twin.rule.scope != method.rule.scope) {

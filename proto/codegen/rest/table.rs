@@ -46,8 +46,9 @@ fn row(rule: &Rule) -> String {
         Body::Field(_) => "Field",
     };
     format!(
-        "    Rule {{\n        id: {},\n        http: {:?},\n        segments: &[{}],\n        verb: {:?},\n        \
-         vars: &[{}],\n        grpc: {:?},\n        shape: Shape::{},\n        body: Place::{body},\n    }},\n",
+        "    Rule {{\n        id: {},\n        http: {:?},\n        segments: &[{}],\n        \
+         verb: {:?},\n        vars: &[{}],\n        grpc: {:?},\n        \
+         shape: Shape::{},\n        body: Place::{body},\n    }},\n",
         rule.id,
         rule.http.verb,
         segments.collect::<String>(),

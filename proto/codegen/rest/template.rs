@@ -1,4 +1,5 @@
-//! Path templates of `google.api.http`: text in, segments and variables out. Used by the rules; knows no message.
+//! Path templates of `google.api.http`: text in, segments and variables out. Used by the rules;
+//! knows no message.
 
 use std::ops::Range;
 

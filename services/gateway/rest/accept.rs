@@ -1,4 +1,5 @@
-//! Which of our forms an `Accept` header asks for. Asked once for each request, before anything is decoded.
+//! Which of our forms an `Accept` header asks for. Asked once for each request, before anything is
+//! decoded.
 
 use http::{HeaderMap, header::ACCEPT};
 

@@ -1,5 +1,5 @@
-//! Aliases: other prefixes for the same paths, some with request headers of their own. Applied before a path is routed; never
-//! after.
+//! Aliases: other prefixes for the same paths, some with request headers of their own. Applied
+//! before a path is routed; never after.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

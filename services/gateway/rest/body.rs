@@ -1,9 +1,10 @@
-//! The body of a request: read within its limit, checked for its type. Called once before a call is decoded; never parses.
+//! The body of a request: read within its limit, checked for its type. Called once before a call is
+//! decoded; never parses.
 
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError};
 
 use crate::kernel::error::{Error, Reason};
 
@@ -65,14 +66,24 @@ async fn collect(mut body: Body, announced: usize, bytes_max: usize) -> Result<B
 /// The next data of a body; trailers are passed over.
 async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Error::new(Reason::RequestCancelled, "the body ended before its end").caused_by(error)
-        })?;
+        let frame = frame.map_err(broken)?;
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }
     }
     Ok(None)
+}
+
+/// What a body that cannot be read on means: a limit before ours, or a caller that went away.
+fn broken(error: axum::Error) -> Error {
+    match is_limit(&error) {
+        true => Error::new(Reason::PayloadTooLarge, "the body is larger than its limit"),
+        false => Error::new(Reason::RequestCancelled, "the body broke off").caused_by(error),
+    }
+}
+
+fn is_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<LengthLimitError>() || error.source().is_some_and(is_limit)
 }
 
 fn length(value: &HeaderValue) -> Option<usize> {

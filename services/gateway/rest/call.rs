@@ -1,5 +1,6 @@
-//! One call under way: what generated code decodes a request from and encodes its answer with. Made by the transcoder for each
-//! request, used by generated dispatch; never knows which service it is for.
+//! One call under way: what generated code decodes a request from and encodes its answer with. Made
+//! by the transcoder for each request, used by generated dispatch; never knows which service it is
+//! for.
 
 use std::sync::Arc;
 
@@ -59,7 +60,8 @@ impl Call {
         Box::pin(std::future::ready(Err(error.into())))
     }
 
-    /// The request as the service takes it: the decoded message, the headers as metadata, the extensions.
+    /// The request as the service takes it: the decoded message, the headers as metadata, the
+    /// extensions.
     pub fn request<M>(
         &mut self,
         decode: fn(&Self) -> Result<M, Error>,
@@ -83,7 +85,8 @@ impl Call {
         Ok(document(metadata, extensions, json::to_vec(&message), status))
     }
 
-    /// Answers with one member of a message, known by either name, or with `default` where JSON leaves it out.
+    /// Answers with one member of a message, known by either name, or with `default` where JSON
+    /// leaves it out.
     pub fn reply_member<M: Json>(
         &self,
         response: tonic::Response<M>,
@@ -130,7 +133,8 @@ pub(super) fn answer(
     response
 }
 
-/// What of a response's metadata goes to a REST caller: all but gRPC's own, binary values and framing.
+/// What of a response's metadata goes to a REST caller: all but gRPC's own, binary values and
+/// framing.
 pub(super) fn headers(metadata: MetadataMap) -> HeaderMap {
     let mut headers = metadata.into_headers();
     if headers.is_empty() {

@@ -1,5 +1,5 @@
-//! Percent-decoding, and the slices of a path that its variables cover. Used by the decoder; never allocates for text without a
-//! percent sign.
+//! Percent-decoding, and the slices of a path that its variables cover. Used by the decoder; never
+//! allocates for text without a percent sign.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -22,7 +22,8 @@ pub(super) fn decode(raw: &str) -> Result<Cow<'_, str>, &'static str> {
     unescape(raw, false)
 }
 
-/// Like [`decode`], but an encoded slash stays as it is: in a value of many segments it is not a separator.
+/// Like [`decode`], but an encoded slash stays as it is: in a value of many segments it is not a
+/// separator.
 pub(super) fn decode_multi(raw: &str) -> Result<Cow<'_, str>, &'static str> {
     if !raw.contains('%') {
         return Ok(Cow::Borrowed(raw));

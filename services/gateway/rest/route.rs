@@ -1,5 +1,5 @@
-//! The router: one trie over raw segments, literal before `*` before `**`, with backtracking. Asked by the transcoder for every
-//! request; never decodes a path.
+//! The router: one trie over raw segments, literal before `*` before `**`, with backtracking. Asked
+//! by the transcoder for every request; never decodes a path.
 
 use super::table::{Rule, Segment, Shape};
 
@@ -110,7 +110,8 @@ impl Router {
         child
     }
 
-    /// Shows every end that fits the path, best first, until one is taken. A suffix that is a verb here is never part of a value.
+    /// Shows every end that fits the path, best first, until one is taken. A suffix that is a verb
+    /// here is never part of a value.
     fn visit(&self, path: &str, take: &mut dyn FnMut(&End, bool) -> bool) {
         let Some(rest) = path.strip_prefix('/') else { return };
         if rest.is_empty() {
@@ -135,8 +136,8 @@ impl Router {
         self.walk(0, Some(rest), &mut |node| ends(node, "").any(|end| take(end, false)));
     }
 
-    /// Walks from a node; `rest` is what the path still holds, without its leading slash. Deep as the templates, never as the
-    /// path, and linear in the path for each `**`.
+    /// Walks from a node; `rest` is what the path still holds, without its leading slash. Deep as
+    /// the templates, never as the path, and linear in the path for each `**`.
     fn walk(&self, at: usize, rest: Option<&str>, take: &mut dyn FnMut(&Node) -> bool) -> bool {
         let node = &self.nodes[at];
         let Some(rest) = rest else {

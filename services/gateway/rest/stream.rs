@@ -1,5 +1,5 @@
-//! Streams as answers: server-sent events, or one JSON document a line. Asked by generated dispatch for streaming methods; never
-//! outlives the body that it feeds: dropping that drops the stream.
+//! Streams as answers: server-sent events, or one JSON document a line. Asked by generated dispatch
+//! for streaming methods; never outlives the body that it feeds: dropping that drops the stream.
 
 use std::{
     convert::Infallible,
@@ -49,7 +49,8 @@ struct Framing {
     request_id: String,
 }
 
-/// The frames of a stream: its items, comments while it is silent, and its failure as the last frame.
+/// The frames of a stream: its items, comments while it is silent, and its failure as the last
+/// frame.
 struct Frames<S, T> {
     framing: Framing,
     opening: Option<Bytes>,
@@ -59,7 +60,8 @@ struct Frames<S, T> {
 }
 
 impl Call {
-    /// Answers with a stream. Waits a moment for the first item, so that an early failure has its own status.
+    /// Answers with a stream. Waits a moment for the first item, so that an early failure has its
+    /// own status.
     pub async fn stream<S, M>(&self, response: tonic::Response<S>) -> Answer
     where
         S: Stream<Item = Result<M, Status>> + Send + 'static,
@@ -164,7 +166,8 @@ impl<S, T: Stream + Unpin> Frames<S, T> {
     }
 }
 
-/// Writes a line of a frame, unless it is empty. A line break would end it early and a NUL would void it: both are left out.
+/// Writes a line of a frame, unless it is empty. A line break would end it early and a NUL would
+/// void it: both are left out.
 fn put(out: &mut Vec<u8>, name: &[u8], value: &str) {
     if value.is_empty() {
         return;

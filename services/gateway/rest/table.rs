@@ -1,5 +1,5 @@
-//! What the generator writes down about an API: its rules as data, its services as one [`Api`]. Read by the router, the
-//! decoder and the caller; nothing here is made at run time.
+//! What the generator writes down about an API: its rules as data, its services as one [`Api`].
+//! Read by the router, the decoder and the caller; nothing here is made at run time.
 
 use std::{future::Future, pin::Pin};
 
@@ -39,7 +39,8 @@ pub struct Rule {
     pub segments: &'static [Segment],
     /// The verb after the last colon, without it; empty for none.
     pub verb: &'static str,
-    /// Segments that each variable covers, from the first to before the second, in the template's order.
+    /// Segments that each variable covers, from the first to before the second, in the template's
+    /// order.
     pub vars: &'static [(u8, u8)],
     /// gRPC path of the method, as in `/package.Service/Method`.
     pub grpc: &'static str,

@@ -1,5 +1,5 @@
-//! The model call of a round: intent, answer with retries, and the commit that carries the answer
-//! together with the intents of the tool calls that it asks for.
+//! The model call of a round: intent, answer with retries, and the answer, made ready for the
+//! commit together with the events of the tool calls that it asks for.
 
 use std::time::Duration;
 
@@ -8,12 +8,11 @@ use tokio::time::{sleep, timeout};
 use super::{Claim, Flow};
 use crate::engine::attempt::{Finished, Intent, Outcome, StepKind, StepStatus, Usage};
 use crate::kernel::ids::{self, Kind};
-use crate::kernel::spec::Handler;
 use crate::runtime::events;
 use crate::runtime::model::{Answer, Failure, Question, settings};
-use crate::runtime::record::{Asked, Finish, ModelRequest, ModelResult, ToolRequest};
+use crate::runtime::record::{Asked, Finish, ModelRequest, ModelResult};
 use crate::runtime::retry;
-use crate::runtime::thread::{Call, Next, Round};
+use crate::runtime::thread::{Next, Round};
 use crate::runtime::tool::asked;
 
 /// Most tool calls of one message.
@@ -45,8 +44,7 @@ impl Claim<'_> {
         let next = self.thread.next();
         let message_id = self.message_id();
         if next != Next::Model {
-            let round = Round { iteration_id: message_id.clone(), reply: None, calls: Vec::new() };
-            self.thread.rounds.push(round);
+            self.thread.rounds.push(Round::new(message_id.clone(), None));
         }
         let iteration_id =
             self.thread.rounds.last().map_or_else(String::new, |r| r.iteration_id.clone());
@@ -127,55 +125,41 @@ impl Claim<'_> {
         };
         let id = || ids::format(Kind::Call, ids::fresh(now));
         let calls: Vec<Asked> = answer.calls.into_iter().map(|raw| asked(id(), raw)).collect();
-        let reply =
-            ModelResult { message_id, text: answer.text, calls, finish: answer.finish, usage };
+        let reply = ModelResult {
+            message_id,
+            text: answer.text,
+            calls,
+            finish: answer.finish,
+            usage,
+            answered_at: now,
+        };
         self.finish(0, StepStatus::Ok, json(&reply));
         add(&mut self.pending.usage, usage);
         let (finish, asks) = (reply.finish, !reply.calls.is_empty());
         if let Some(round) = self.thread.rounds.last_mut() {
             self.pending.events.push(events::replied(&reply, &round.iteration_id, now));
-            round.reply = Some(reply);
+            round.answered(reply);
         }
         match finish {
             Finish::Length => Err(self.incomplete("max_tokens")),
             Finish::Done if asks && self.spent() => Err(self.incomplete("max_steps")),
             Finish::Done => {
-                self.intend_tools();
+                self.announce();
                 Ok(())
             }
         }
     }
 
-    /// Makes ready what must be written before the tools of the last answer are called.
-    fn intend_tools(&mut self) {
-        let (now, step) = (self.now(), self.step());
-        let Some(round) = self.thread.rounds.last_mut() else { return };
+    /// Makes ready the events of the tool calls that the last answer asks for.
+    fn announce(&mut self) {
+        let Some(round) = self.thread.rounds.last() else { return };
         let Some(reply) = &round.reply else { return };
-        for (call, asked) in (1..).zip(&reply.calls) {
-            let handler = self.tools.find(&asked.name).map(|tool| &tool.handler);
-            let deadline = match handler {
-                Some(Handler::Client { deadline_seconds }) => {
-                    Some(now.plus(Duration::from_secs((*deadline_seconds).into())))
-                }
-                _ => None,
-            };
-            let request = ToolRequest {
-                call_id: asked.id.clone(),
-                name: asked.name.clone(),
-                arguments: asked.arguments.clone(),
-                requested_at: now,
-                deadline,
-            };
-            let kind = handler.map(Handler::kind);
-            self.pending.events.push(events::requested(&request, kind, &reply.message_id));
-            self.pending.intents.push(Intent {
-                step,
-                call,
-                kind: StepKind::Tool,
-                request: json(&request),
-            });
-            round.calls.push(Call { asked: asked.clone(), request, begun: 0, result: None });
-        }
+        let requested = round.calls.iter().map(|call| {
+            let kind = self.tools.find(&call.asked.name).map(|tool| tool.handler.kind());
+            events::requested(&self.request(&call.asked), kind, &reply.message_id)
+        });
+        let requested: Vec<_> = requested.collect();
+        self.pending.events.extend(requested);
     }
 
     /// The model gave no answer: the end of the run.

@@ -15,7 +15,7 @@ use crate::engine::attempt::{Intent, Outcome, PendingCall, StepKind, StepStatus}
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::spec::{Delivery, Handler};
 use crate::runtime::events;
-use crate::runtime::record::{ToolError, ToolResult, content};
+use crate::runtime::record::{Asked, ToolError, ToolRequest, ToolResult, content};
 use crate::runtime::thread::Call;
 use crate::runtime::tool::bounded;
 use crate::runtime::tool::http::{HttpCall, Sender, Sent, call};
@@ -41,17 +41,22 @@ impl<'a> Claim<'a> {
     /// the caller.
     pub(super) async fn use_tools(&mut self) -> Flow<()> {
         let (mut answered, mut to_send, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let mut intents = Vec::new();
         for (place, call) in self.open_calls() {
-            match self.plan(call) {
+            let plan = self.plan(call);
+            // A call that an earlier claim began is begun once more only if it is sent once more.
+            if call.begun == 0 || matches!(plan, Plan::Send(_)) {
+                intents.push(self.intent(place, call));
+            }
+            match plan {
                 Plan::Answered(outcome) => answered.push((place, outcome)),
                 Plan::Send(handler) => to_send.push((place, handler)),
                 Plan::Wait(pending) => waiting.push(pending),
             }
         }
-        self.intend_again(&to_send);
-        if !(answered.is_empty() && to_send.is_empty()) {
-            self.commit().await?;
-        }
+        self.pending.intents.extend(intents);
+        // Nothing is sent, answered or waited for that is not begun.
+        self.commit().await?;
         for (place, outcome) in answered {
             self.end_call(place, Sent { outcome, tries: 0 });
         }
@@ -96,22 +101,32 @@ impl<'a> Claim<'a> {
                 id: call.asked.id.clone(),
                 name: call.asked.name.clone(),
                 arguments: call.asked.arguments.clone(),
-                deadline: call.request.deadline.unwrap_or(self.attempt.run.deadline),
+                deadline: self.request(&call.asked).deadline.unwrap_or(self.attempt.run.deadline),
             }),
         }
     }
 
-    /// A call that an earlier claim began is begun once more before it is sent once more.
-    fn intend_again(&mut self, to_send: &[(Place, &Handler)]) {
-        let step = self.step();
-        let Some(round) = self.thread.rounds.last() else { return };
-        for (place, _) in to_send {
-            let call = &round.calls[*place];
-            if call.begun > 0 {
-                let request = json(&call.request);
-                let intent = Intent { step, call: number(*place), kind: StepKind::Tool, request };
-                self.pending.intents.push(intent);
+    fn intent(&self, place: Place, call: &Call) -> Intent {
+        let request = json(&self.request(&call.asked));
+        Intent { step: self.step(), call: number(place), kind: StepKind::Tool, request }
+    }
+
+    /// The request of a call of the last answer.
+    pub(super) fn request(&self, asked: &Asked) -> ToolRequest {
+        let reply = self.thread.rounds.last().and_then(|round| round.reply.as_ref());
+        let requested_at = reply.map_or_else(|| self.now(), |reply| reply.answered_at);
+        let deadline = match self.tools.find(&asked.name).map(|tool| &tool.handler) {
+            Some(Handler::Client { deadline_seconds }) => {
+                Some(requested_at.plus(Duration::from_secs((*deadline_seconds).into())))
             }
+            _ => None,
+        };
+        ToolRequest {
+            call_id: asked.id.clone(),
+            name: asked.name.clone(),
+            arguments: asked.arguments.clone(),
+            requested_at,
+            deadline,
         }
     }
 
@@ -150,11 +165,11 @@ impl<'a> Claim<'a> {
         secret: SecretString,
     ) -> BoxFuture<'a, (Place, Sent)> {
         let (shared, attempt, step) = (self.shared, self.attempt, self.step());
-        let request = self.thread.rounds.last().map(|round| round.calls[place].request.clone());
+        let asked = self.thread.rounds.last().map(|round| round.calls[place].asked.clone());
         let run_id = ids::format(Kind::Run, attempt.run.run_id);
         Box::pin(async move {
-            let (Handler::Http { url, timeout_seconds, max_retries, delivery }, Some(request)) =
-                (handler, request)
+            let (Handler::Http { url, timeout_seconds, max_retries, delivery }, Some(asked)) =
+                (handler, asked)
             else {
                 let error = ToolError::new("tool_error", "the tool cannot be called");
                 return (place, Sent { outcome: Err(error), tries: 0 });
@@ -165,9 +180,9 @@ impl<'a> Claim<'a> {
                 retries: *max_retries,
                 retry_base: shared.retry_base,
                 delivery: *delivery,
-                arguments: &request.arguments,
+                arguments: &asked.arguments,
                 sender: Sender {
-                    call_id: &request.call_id,
+                    call_id: &asked.id,
                     idempotency_key: format!("{run_id}/{step}/{}", number(place)),
                     run_id,
                     attempt: attempt.number,
@@ -183,6 +198,7 @@ impl<'a> Claim<'a> {
     fn end_call(&mut self, place: Place, sent: Sent) {
         let (now, message_id) = (self.now(), self.message_id());
         let Some(round) = self.thread.rounds.last_mut() else { return };
+        let asked_at = round.reply.as_ref().map_or(now, |reply| reply.answered_at);
         let call = &mut round.calls[place];
         let (value, error) = match sent.outcome {
             Ok(value) => (value, None),
@@ -199,7 +215,7 @@ impl<'a> Claim<'a> {
             result: value,
             error,
             attempts: earlier.saturating_add(sent.tries),
-            latency_ms: now.ms_since(call.request.requested_at),
+            latency_ms: now.ms_since(asked_at),
         };
         self.pending.events.push(events::ended(&call.asked, &result));
         let message = events::answered(&call.asked, &result, &round.iteration_id, now);

@@ -61,7 +61,7 @@ impl Providers {
         sink: Sink<'_>,
     ) -> Result<Answer, Failure> {
         let options = options(question).with_stream_read_timeout(self.idle);
-        let request = request(question, target.provider.kind);
+        let request = request(&question.said, question.tools, target.provider.kind);
         let service = service(target);
         let failed = |error: &Error| self.failure(target, error);
         let opened = self.client.exec_chat_stream(service, request, Some(&options)).await;
@@ -192,11 +192,11 @@ fn options(question: &Question<'_>) -> ChatOptions {
     .with_capture_tool_calls(true)
 }
 
-fn request(question: &Question<'_>, kind: ProviderKind) -> ChatRequest {
+fn request(conversation: &[Said<'_>], tools: &[Tool], kind: ProviderKind) -> ChatRequest {
     let mut messages: Vec<ChatMessage> = Vec::new();
     let mut system = None;
     let mut responses: Vec<ToolResponse> = Vec::new();
-    for said in &question.said {
+    for said in conversation {
         if !matches!(said, Said::Tool(..)) && !responses.is_empty() {
             messages.push(ChatMessage::from(std::mem::take(&mut responses)));
         }
@@ -219,7 +219,7 @@ fn request(question: &Question<'_>, kind: ProviderKind) -> ChatRequest {
     if !responses.is_empty() {
         messages.push(ChatMessage::from(responses));
     }
-    if !question.said.iter().any(|said| matches!(said, Said::User(_))) {
+    if !conversation.iter().any(|said| matches!(said, Said::User(_))) {
         messages.insert(0, ChatMessage::user(NO_INPUT));
     }
     let request = ChatRequest::new(messages);
@@ -227,7 +227,7 @@ fn request(question: &Question<'_>, kind: ProviderKind) -> ChatRequest {
         Some(system) if !system.is_empty() => request.with_system(system),
         _ => request,
     };
-    match question.tools {
+    match tools {
         [] => request,
         tools => request.with_tools(tools.iter().map(described)),
     }
@@ -291,5 +291,71 @@ fn raw(call: ToolCall) -> RawCall {
         name: call.fn_name,
         arguments: call.fn_arguments,
         signatures: call.thought_signatures.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use genai::chat::ChatRole;
+
+    use super::*;
+    use crate::runtime::record::ToolResult;
+
+    #[test]
+    fn answers_of_tools_come_together_but_for_ollama() {
+        let asked = |id: &str| Asked {
+            id: format!("call_{id}"),
+            name: "t".to_owned(),
+            arguments: serde_json::Map::new(),
+            problem: None,
+            provider_id: Some(id.to_owned()),
+            signatures: Vec::new(),
+        };
+        let result = ToolResult {
+            message_id: "m".to_owned(),
+            result: json!(1),
+            error: None,
+            attempts: 1,
+            latency_ms: 0,
+        };
+        let calls = [asked("a"), asked("b")];
+        let said = [
+            Said::User("go"),
+            Said::Assistant("", &calls),
+            Said::Tool(&calls[0], &result),
+            Said::Tool(&calls[1], &result),
+            Said::Assistant("done", &[]),
+        ];
+        for (kind, messages, tools) in [
+            (ProviderKind::Anthropic, 4, 1),
+            (ProviderKind::Openai, 4, 1),
+            (ProviderKind::Ollama, 5, 2),
+        ] {
+            let request = request(&said, &[], kind);
+            assert_eq!(request.messages.len(), messages, "{kind:?}");
+            let of_tools = request.messages.iter().filter(|m| m.role == ChatRole::Tool);
+            let answers: Vec<usize> = of_tools.map(|m| m.content.tool_responses().len()).collect();
+            assert_eq!((answers.len(), answers.iter().sum::<usize>()), (tools, 2), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_without_input_still_says_something() {
+        let request = request(&[Said::System("Be brief.")], &[], ProviderKind::Openai);
+        assert_eq!(request.messages.len(), 1);
+        assert_eq!(request.system.as_deref(), Some("Be brief."));
+    }
+
+    #[test]
+    fn only_errors_of_load_pass() {
+        for (body, passes) in [
+            (json!({"error": {"type": "overloaded_error"}}), true),
+            (json!({"type": "server_error"}), true),
+            (json!({"message": "what now"}), true),
+            (json!({"error": {"type": "invalid_request_error"}}), false),
+            (json!({"code": "model_not_found"}), false),
+        ] {
+            assert_eq!(may_pass(&body), passes, "{body}");
+        }
     }
 }

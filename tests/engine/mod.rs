@@ -1,0 +1,9 @@
+//! What the engine promises of a run, on SQLite and on Postgres from one body: with scripted drivers instead of agents.
+
+mod cancelling;
+mod crashing;
+mod following;
+mod lifecycle;
+mod limits;
+mod rig;
+mod waiting;

@@ -1,8 +1,10 @@
-//! Who calls: a key in one of three headers, checked against the store through a short cache, and its scope against the one
-//! that the contract asks for. One layer for all dialects. Puts a [`Caller`] into the extensions.
+//! Who calls: a key in one of three headers, checked against the store through a short cache, and
+//! its scope against the one that the contract asks for. One layer for all dialects. Puts a
+//! [`Caller`] into the extensions.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::caller::Grant;
 use crate::kernel::{Caller, Clock, Error, Reason, Result, Scope, Timestamp};
 use crate::keys::secret::{self, Pepper};
-use crate::store::{self, Store, tables::api_key};
+use crate::store::{Store, keys};
 
 /// How long a replica may go on with what it knows of a key: the bound on revocation.
 const KNOWN_S: u64 = 5;
@@ -34,13 +36,14 @@ const TOUCHES: usize = 1024;
 pub type Required = Arc<dyn Fn(Dialect, &Request) -> Option<&'static str> + Send + Sync>;
 
 /// A key as the cache knows it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Known {
     mac: Vec<u8>,
     caller: Caller,
     expires_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
-    last_used_at: Option<Timestamp>,
+    /// When its use was last noted, in microseconds; 0: never.
+    noted_at: AtomicI64,
 }
 
 /// Checks keys.
@@ -76,6 +79,16 @@ pub struct Authenticated<S> {
     auth: AuthLayer,
 }
 
+impl Known {
+    /// True for one caller a minute: its use is to be noted.
+    fn is_note_due(&self, now: Timestamp) -> bool {
+        let noted = self.noted_at.load(Ordering::Relaxed);
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        Timestamp(noted).plus(TOUCH) <= now
+            && self.noted_at.compare_exchange(noted, now.0, set, get).is_ok()
+    }
+}
+
 impl Authenticator {
     /// Checks keys of this store; run the [`Toucher`] beside it.
     #[must_use]
@@ -102,7 +115,7 @@ impl Authenticator {
         if over(known.expires_at) || over(known.revoked_at) {
             return Err(invalid());
         }
-        if known.last_used_at.is_none_or(|at| at.plus(TOUCH) <= now) {
+        if known.is_note_due(now) {
             // A full queue only makes `last_used_at` a little older.
             let _full = self.touches.try_send((known.caller.scope, known.caller.key_id));
         }
@@ -114,7 +127,7 @@ impl Authenticator {
             return Ok(known);
         }
         let load = async {
-            let row = store::keys::by_public_id(self.store.read(), public).await?;
+            let row = keys::by_public_id(self.store.read(), public).await?;
             Ok(row.map(known_from).map(Arc::new))
         };
         let loaded = self.known.try_get_with_by_ref(public, load).await;
@@ -135,7 +148,7 @@ impl Toucher {
             let noted = self
                 .store
                 .tx("touch_key", move |tx| {
-                    Box::pin(async move { store::keys::touch(tx, scope, key, now).await })
+                    Box::pin(async move { keys::touch(tx, scope, key, now).await })
                 })
                 .await;
             if let Err(error) = noted {
@@ -187,7 +200,7 @@ where
     }
 }
 
-fn known_from((scope, row): (Scope, api_key::Model)) -> Known {
+fn known_from((scope, row): (Scope, keys::Key)) -> Known {
     let words: Vec<String> = serde_json::from_str(&row.scopes).unwrap_or_default();
     let grants = words.iter().filter_map(|word| Grant::parse(word)).collect();
     Known {
@@ -195,7 +208,7 @@ fn known_from((scope, row): (Scope, api_key::Model)) -> Known {
         caller: Caller { key_id: row.id, scope, grants },
         expires_at: row.expires_at.map(Timestamp),
         revoked_at: row.revoked_at.map(Timestamp),
-        last_used_at: row.last_used_at.map(Timestamp),
+        noted_at: AtomicI64::new(row.last_used_at.unwrap_or_default()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on each, and lets calls in flight end when told to
-//! stop. Owns every connection's task.
+//! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on each, and lets calls in
+//! flight end when told to stop. Owns every connection's task.
 
 use std::convert::Infallible;
 use std::future::Future;

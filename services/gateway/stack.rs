@@ -1,4 +1,5 @@
-//! The middleware, top to bottom, a reason beside each. One stack for gRPC, gRPC-Web and REST: what guards one guards all.
+//! The middleware, top to bottom, a reason beside each. One stack for gRPC, gRPC-Web and REST: what
+//! guards one guards all.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -46,7 +47,8 @@ where
     ServiceBuilder::new()
         // Every answer has a request id and a log line, also that of a panic.
         .layer(RequestLayer { clock })
-        // Preflights carry no key, so they end here. Without origins there is nothing to say to pages of others.
+        // Preflights carry no key, so they end here. Without origins there is nothing to say to
+        // pages of others.
         .layer(option_layer((!config.cors_origins.is_empty()).then(|| cors(&config.cors_origins))))
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)

@@ -9,6 +9,7 @@
 mod codegen;
 
 mod agents;
+mod bad_input;
 mod crash;
 mod engine;
 mod errors;
@@ -19,6 +20,7 @@ mod keys;
 mod probe;
 mod runs;
 mod runtime;
+mod seeds;
 mod store;
 mod tidy;
 mod transcoder;

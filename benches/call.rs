@@ -49,6 +49,7 @@ struct Case {
 struct Servers {
     full: Served,
     transcoder: Served,
+    gateway: Served,
     hand: Served,
     tonic: Served,
 }
@@ -81,6 +82,7 @@ pub(super) async fn measure(folder: &Path, samples: &Samples, size: Size) -> Out
     let servers = Servers {
         full: Served::start(Kind::Full, folder).await?,
         transcoder: Served::start(Kind::Transcoder, folder).await?,
+        gateway: Served::start(Kind::Gateway, folder).await?,
         hand: Served::start(Kind::Hand, folder).await?,
         tonic: Served::start(Kind::Tonic, folder).await?,
     };
@@ -88,7 +90,7 @@ pub(super) async fn measure(folder: &Path, samples: &Samples, size: Size) -> Out
     servers.agree(samples, &cases).await?;
     let mut rest: Vec<Vec<Rounds>> =
         cases.iter().map(|case| vec![Rounds::default(); case.servers.len()]).collect();
-    let mut grpc = [Rounds::default(), Rounds::default()];
+    let mut grpc = [const { Rounds(Vec::new()) }; 3];
     // One round more than is told: the first one warms up.
     for round in 0..=size.rounds {
         for (case, rounds) in cases.iter().zip(&mut rest) {
@@ -102,7 +104,7 @@ pub(super) async fn measure(folder: &Path, samples: &Samples, size: Size) -> Out
                 }
             }
         }
-        for (kind, rounds) in [Kind::Tonic, Kind::Full].into_iter().zip(&mut grpc) {
+        for (kind, rounds) in [Kind::Tonic, Kind::Gateway, Kind::Full].into_iter().zip(&mut grpc) {
             let served = servers.of(kind);
             let load = get_runs(&served.ready, &samples.run_id, size.calls);
             let took = load::measured(served, size.calls, load).await?;
@@ -117,16 +119,11 @@ pub(super) async fn measure(folder: &Path, samples: &Samples, size: Size) -> Out
 
 fn cases(samples: &Samples) -> Vec<Case> {
     let Samples { agent_id, run_id, .. } = samples;
-    let three = || vec![Kind::Hand, Kind::Transcoder, Kind::Full];
-    let case = |name, line: String, share| Case {
-        name,
-        line,
-        body: String::new(),
-        share,
-        servers: three(),
-    };
+    let all = || vec![Kind::Hand, Kind::Transcoder, Kind::Gateway, Kind::Full];
+    let case =
+        |name, line: String, share| Case { name, line, body: String::new(), share, servers: all() };
     let ready = vec![Kind::Hand];
-    let parsed = vec![Kind::Hand, Kind::Transcoder];
+    let parsed = vec![Kind::Hand, Kind::Transcoder, Kind::Gateway];
     vec![
         case("GET a run", format!("GET /v1/runs/{run_id}"), 1),
         Case { servers: ready, ..case("the same, ready bytes", format!("GET /bytes/{run_id}"), 1) },
@@ -145,6 +142,7 @@ impl Servers {
         match kind {
             Kind::Full => &self.full,
             Kind::Transcoder => &self.transcoder,
+            Kind::Gateway => &self.gateway,
             Kind::Hand => &self.hand,
             Kind::Tonic => &self.tonic,
         }
@@ -172,7 +170,7 @@ impl Servers {
     }
 
     async fn stop(self) -> Outcome<()> {
-        for served in [self.full, self.transcoder, self.hand, self.tonic] {
+        for served in [self.full, self.transcoder, self.gateway, self.hand, self.tonic] {
             served.stop().await?;
         }
         Ok(())
@@ -256,16 +254,28 @@ fn rest_table(cases: &[Case], rest: &[Vec<Rounds>]) -> String {
         for other in &rounds[1..] {
             row.extend([other.us(), other.against(&rounds[0])]);
         }
-        row.resize(6, String::new());
+        row.resize(8, String::new());
         row
     };
     let rows: Vec<_> = cases.iter().zip(rest).map(row).collect();
-    let head = ["REST", "axum by hand", "our transcoder alone", "ratio", "whole product", "ratio"];
+    let head = [
+        "REST",
+        "axum by hand",
+        "our transcoder alone",
+        "ratio",
+        "+ our layers",
+        "ratio",
+        "whole product",
+        "ratio",
+    ];
     table("Server CPU in µs per call, HTTP/1.1, 16 connections: least [median].", &head, &rows)
 }
 
-fn grpc_table([tonic, full]: &[Rounds; 2]) -> String {
-    let row = vec!["GetRun".to_owned(), tonic.us(), full.us(), full.against(tonic)];
-    let head = ["gRPC", "tonic alone", "whole product", "ratio"];
+fn grpc_table([tonic, gateway, full]: &[Rounds; 3]) -> String {
+    let mut row = vec!["GetRun".to_owned(), tonic.us()];
+    for other in [gateway, full] {
+        row.extend([other.us(), other.against(tonic)]);
+    }
+    let head = ["gRPC", "tonic alone", "+ our layers", "ratio", "whole product", "ratio"];
     table("Server CPU in µs per call, 4 connections × 8 calls: least [median].", &head, &[row])
 }

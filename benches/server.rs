@@ -4,14 +4,20 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use runplane::gateway::port;
+use runplane::gateway::auth::{AuthLayer, Authenticator, Required};
+use runplane::gateway::dispatch::Dispatch;
+use runplane::gateway::health::Health;
 use runplane::gateway::rest::{Transcoder, TranscoderOptions};
+use runplane::gateway::{Dialect, port, stack};
+use runplane::kernel::caller::Grant;
 use runplane::kernel::config::Config;
-use runplane::kernel::telemetry;
-use runplane::proto::rest::Services;
+use runplane::kernel::{Environment, telemetry};
+use runplane::keys::pepper;
+use runplane::proto::rest::{Services, required_scope};
 use runplane::proto::runplane::v1::runs_service_server::RunsServiceServer;
 use runplane::serve::{self, Server};
 use runplane::store::Store;
@@ -20,6 +26,7 @@ use secrecy::ExposeSecret;
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
 use super::child::Ready;
@@ -33,6 +40,8 @@ pub(super) enum Kind {
     Full,
     /// Our transcoder over services that answer from memory: no key, no layers, no database.
     Transcoder,
+    /// The product's whole stack of layers, with keys, over the same services.
+    Gateway,
     /// axum and serde by hand, from memory.
     Hand,
     /// tonic alone, from memory.
@@ -45,6 +54,7 @@ impl Kind {
         match self {
             Self::Full => "full",
             Self::Transcoder => "transcoder",
+            Self::Gateway => "gateway",
             Self::Hand => "hand",
             Self::Tonic => "tonic",
         }
@@ -54,26 +64,23 @@ impl Kind {
 /// Serves until standard input ends.
 pub(super) async fn serve(kind: Kind, folder: &Path) -> Outcome<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    if kind == Kind::Full {
-        return full(listener, folder).await;
+    match kind {
+        Kind::Full => return full(listener, folder).await,
+        Kind::Gateway => return gateway(listener, folder).await,
+        Kind::Transcoder | Kind::Hand | Kind::Tonic => {}
     }
     let address = listener.local_addr()?.to_string();
     say(&serde_json::to_string(&Ready { address, key: String::new() })?)?;
-    let ended = async {
-        let mut lines = BufReader::new(stdin()).lines();
-        while let Ok(Some(_)) = lines.next_line().await {}
-    };
+    let ended = ended();
     match kind {
-        Kind::Full => {}
+        Kind::Full | Kind::Gateway => {}
         Kind::Hand => {
             let router = hand::router(folder)?;
             axum::serve(listener, router).with_graceful_shutdown(ended).await?;
         }
         Kind::Transcoder => {
-            let memory = std::sync::Arc::new(Memory::load(folder)?);
-            let (runs, agents, keys) = (memory.clone(), memory.clone(), memory);
-            let services = Services { runs, agents, keys };
-            let transcoder = Transcoder::new(services, TranscoderOptions::default());
+            let memory = Arc::new(Memory::load(folder)?);
+            let transcoder = Transcoder::new(services(&memory), TranscoderOptions::default());
             port::serve(listener, transcoder, ended, Duration::from_secs(1)).await;
         }
         Kind::Tonic => {
@@ -86,20 +93,21 @@ pub(super) async fn serve(kind: Kind, folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// The product as `runplane serve` runs it: its defaults, its log, its first key.
+/// Returns when standard input ends.
+async fn ended() {
+    let mut lines = BufReader::new(stdin()).lines();
+    while let Ok(Some(_)) = lines.next_line().await {}
+}
+
+fn services(memory: &Arc<Memory>) -> Services<Memory, Memory, Memory> {
+    let [runs, agents, keys] = [memory, memory, memory].map(Arc::clone);
+    Services { runs, agents, keys }
+}
+
+/// The product as `runplane serve` runs it: its defaults and its log.
 async fn full(listener: TcpListener, folder: &Path) -> Outcome<()> {
-    let url = format!("sqlite://{}", folder.join("runplane.db").display());
-    let quiet = "[log]\nfilter = \"info,sea_orm_migration=warn\"\n";
-    let config = Config::with(&format!("[store]\nurl = {url:?}\n{quiet}"))?;
-    telemetry::init(&config.log)?;
-    let _installed = rustls::crypto::ring::default_provider().install_default();
-    let server = Server::build(config).await?;
-    let grants = [runplane::kernel::caller::Grant::Admin];
-    let key = server.key(runplane::kernel::Environment::Live, "bench", &grants).await?;
+    let server = product(&listener, &folder.join("runplane.db")).await?;
     let store = server.store.clone();
-    let key = key.expose_secret().to_owned();
-    let address = listener.local_addr()?.to_string();
-    say(&serde_json::to_string(&Ready { address, key })?)?;
     let ended = async {
         let mut lines = BufReader::new(stdin()).lines();
         while let Ok(Some(question)) = lines.next_line().await {
@@ -110,6 +118,48 @@ async fn full(listener: TcpListener, folder: &Path) -> Outcome<()> {
         }
     };
     Ok(serve::run(server, listener, ended).await?)
+}
+
+/// Builds the product, and says a key.
+async fn product(listener: &TcpListener, file: &Path) -> Outcome<Server> {
+    let url = format!("sqlite://{}", file.display());
+    let quiet = "[log]\nfilter = \"info,sea_orm_migration=warn\"\n";
+    let config = Config::with(&format!("[store]\nurl = {url:?}\n{quiet}"))?;
+    telemetry::init(&config.log)?;
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let server = Server::build(config).await?;
+    let key = server.key(Environment::Live, "bench", &[Grant::Admin]).await?;
+    let key = key.expose_secret().to_owned();
+    let address = listener.local_addr()?.to_string();
+    say(&serde_json::to_string(&Ready { address, key })?)?;
+    Ok(server)
+}
+
+/// The product's layers, put together as `serve.rs` does it, over services that answer from memory.
+async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
+    let Server { config, store, .. } = product(&listener, &folder.join("gateway.db")).await?;
+    let (clock, pepper) = (store.clock().clone(), pepper::load(&config.auth, &config.store)?);
+    let (authenticator, toucher) = Authenticator::new(store, pepper, clock.clone());
+    let memory = Arc::new(Memory::load(folder)?);
+    let rest = Transcoder::new(services(&memory), TranscoderOptions::default());
+    let routes = Routes::new(RunsServiceServer::from_arc(memory)).prepare().into_axum_router();
+    let resolver = rest.clone();
+    let required: Required = Arc::new(move |dialect, request| {
+        let path = request.uri().path();
+        match dialect {
+            Dialect::Rest => required_scope(resolver.resolve(request.method(), path)?),
+            Dialect::Grpc | Dialect::GrpcWeb => required_scope(path),
+        }
+    });
+    let health = Health::new(Arc::new(|| Box::pin(std::future::ready(true))));
+    let inner = Dispatch::new(routes, rest, health);
+    let auth = AuthLayer { authenticator, required };
+    let stack = stack::stack(&config.server, clock, auth, inner);
+    tokio::select! {
+        () = port::serve(listener, stack, ended(), Duration::from_secs(1)) => {}
+        () = toucher.run() => {}
+    }
+    Ok(())
 }
 
 /// `commits`: how many there were. `write JOBS CLIENTS`: writes that many rows, a job each, and

@@ -45,7 +45,7 @@ async fn a_wrong_agent_is_refused_with_its_field() {
     at_each_door(async |at: &mut Story| {
         let create = "AgentsService/CreateAgent";
         let nameless = at.fails("missing_field", create, json!({"agent": {"model": "sim"}})).await;
-        assert_eq!(nameless.details["field"], "agent.name");
+        assert_eq!(nameless.details["field"], "name");
         for (name, value) in [
             ("max_steps", json!(0)),
             ("timeout_seconds", json!(86_401)),

@@ -6,15 +6,11 @@
 )]
 
 #[path = "../proto/codegen/mod.rs"]
-#[expect(
-    dead_code,
-    unreachable_pub,
-    reason = "it is a part of the build script, which asks for more"
-)]
 mod codegen;
 
 mod agents;
 mod bad_input;
+mod crash;
 mod engine;
 mod errors;
 mod generator;

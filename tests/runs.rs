@@ -25,7 +25,7 @@ async fn a_questioner(at: &mut Story) -> String {
 /// Starts a run and waits until it asks.
 async fn an_asking_run(at: &mut Story) -> Value {
     let agent = a_questioner(at).await;
-    let run = json!({"agent_id": agent, "input": "tea", "wait": 30});
+    let run = json!({"agent_id": agent, "input": "tea", "wait": 10});
     let run = at.ok("RunsService/CreateRun", run).await;
     assert_eq!(run["status"], "requires_action", "{run}");
     run
@@ -61,9 +61,9 @@ async fn a_run_is_created_at_once_or_after_a_wait() {
         assert_eq!(answer.status, if at.door() == Door::Rest { 202 } else { 200 });
         at.fails("invalid_field", create, json!({"agent_id": agent, "wait": 601})).await;
         at.fails("missing_field", create, json!({"input": "x"})).await;
-        at.with_header("prefer", "wait=30");
+        at.with_header("prefer", "wait=10");
         let run = at.ok(create, fields).await;
-        assert_eq!(run["status"], "completed", "Prefer: wait=30");
+        assert_eq!(run["status"], "completed", "Prefer: wait=10");
     })
     .await;
 }
@@ -122,7 +122,7 @@ async fn a_run_is_read_and_waited_for() {
         let agent = an_echo(at).await;
         let run = json!({"agent_id": agent, "input": "hi"});
         let made = at.ok("RunsService/CreateRun", run).await;
-        let get = json!({"id": made["id"], "wait": 30});
+        let get = json!({"id": made["id"], "wait": 10});
         let run = at.ok("RunsService/GetRun", get).await;
         assert_eq!(run["status"], "completed");
         let roles: Vec<_> =
@@ -148,7 +148,7 @@ async fn runs_are_listed_by_what_they_are() {
     at_each_door(async |at: &mut Story| {
         let (agent, other) = (an_echo(at).await, an_echo(at).await);
         for (agent, team) in [(&agent, "red"), (&agent, "blue"), (&other, "red")] {
-            let run = json!({"agent_id": agent, "input": "x", "wait": 30,
+            let run = json!({"agent_id": agent, "input": "x", "wait": 10,
                 "metadata": {"team": team}, "session_id": team});
             at.ok("RunsService/CreateRun", run).await;
         }
@@ -188,7 +188,7 @@ async fn a_run_is_cancelled_once_and_for_all() {
         at.fails("run_not_waiting", "RunsService/SubmitToolOutputs", late).await;
 
         let agent = an_echo(at).await;
-        let done = json!({"agent_id": agent, "input": "x", "wait": 30});
+        let done = json!({"agent_id": agent, "input": "x", "wait": 10});
         let done = at.ok("RunsService/CreateRun", done).await;
         at.fails("run_not_cancellable", cancel, json!({"id": done["id"]})).await;
         at.fails("run_not_found", cancel, json!({"id": "run_1"})).await;
@@ -212,7 +212,7 @@ async fn outputs_are_handed_over_one_by_one() {
         let none = json!({"run_id": run["id"], "tool_outputs": []});
         at.fails("missing_field", submit, none).await;
         let rest = json!({"run_id": run["id"], "tool_outputs": [output(&right, "sugar")],
-            "wait": 30});
+            "wait": 10});
         let done = at.ok(submit, rest).await;
         assert_eq!(done["status"], "completed", "{done}");
         assert_eq!(done["output"]["result"], "milk and sugar");

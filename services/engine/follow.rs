@@ -1,6 +1,7 @@
-//! Following a run: first what the journal has after the caller's position, then what comes over the bus, without gap or repeat, to
-//! the terminal event. The journal is the truth: a gap in the bus, or its silence, sends the follower back there. Called by the
-//! services; a follower that goes away stops nothing.
+//! Following a run: first what the journal has after the caller's position, then what comes over
+//! the bus, without gap or repeat, to the terminal event. The journal is the truth: a gap in the
+//! bus, or its silence, sends the follower back there. Called by the services; a follower that goes
+//! away stops nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer: wait`.
+//! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer:
+//! wait`.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::Engine;
-use super::state::{Status, ends_log};
+use super::state::{ALL, Status};
 use crate::cache::{Durable, Frame, Received, Subscription};
 use crate::kernel::{Result, Scope};
 use crate::store::{moves, runs};
@@ -26,14 +27,14 @@ impl Until {
         action || status.is_terminal()
     }
 
-    /// Returns when the bus tells of it, or has lost frames.
-    async fn told(self, bus: &mut Subscription) {
+    /// The state that the bus tells of, when it is the one; `None` when frames were lost.
+    async fn told(self, bus: &mut Subscription) -> Option<Status> {
         loop {
-            let Received::Frame(frame) = bus.next().await else { return };
+            let Received::Frame(frame) = bus.next().await else { return None };
             let Frame::Durable(Durable { r#type, .. }) = frame else { continue };
-            let action = Status::RequiresAction.event() == &*r#type;
-            if ends_log(&r#type) || (action && self == Self::TerminalOrAction) {
-                return;
+            let moved = ALL.into_iter().find(|status| status.event() == &*r#type);
+            if let Some(status) = moved.filter(|status| self.is_met(*status)) {
+                return Some(status);
             }
         }
     }
@@ -60,9 +61,12 @@ impl Engine {
             if until.is_met(status) || Instant::now() >= end {
                 return Ok(status);
             }
-            // Told or not, the store has the last word; silence is no proof that nothing happened.
+            // Silence is no proof that nothing happened: then the store is asked again.
             let look = end.min(Instant::now() + self.config().idle());
-            let _ = timeout_at(look, until.told(&mut bus)).await;
+            match timeout_at(look, until.told(&mut bus)).await {
+                Ok(Some(Status::RequiresAction)) | Ok(None) | Err(_) => {}
+                Ok(Some(ended)) => return Ok(ended),
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
@@ -40,6 +41,7 @@ pub async fn serve<S>(
 {
     let connections = TaskTracker::new();
     let graceful = GracefulShutdown::new();
+    let cut = CancellationToken::new();
     let http = builder();
     tokio::pin!(stop);
     loop {
@@ -55,7 +57,8 @@ pub async fn serve<S>(
                 continue;
             }
         };
-        connections.spawn(connection(http.clone(), stream, stack.clone(), graceful.watcher()));
+        let serving = connection(http.clone(), stream, stack.clone(), graceful.watcher());
+        connections.spawn(cut.clone().run_until_cancelled_owned(serving));
     }
     drop(listener);
     connections.close();
@@ -64,7 +67,9 @@ pub async fn serve<S>(
         connections.wait().await;
     };
     if tokio::time::timeout(drain, ended).await.is_err() {
-        tracing::warn!(left = connections.len(), "connections were cut at the end of the drain");
+        tracing::warn!(left = connections.len(), "connections are cut at the end of the drain");
+        cut.cancel();
+        connections.wait().await;
     }
 }
 

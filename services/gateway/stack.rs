@@ -31,13 +31,22 @@ const EXPOSED: [&str; 7] = [
     "allow",
 ];
 
+/// What a stack is: it answers every request, and every connection has a copy.
+pub trait Stack:
+    Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Stack for S where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// The whole stack over `inner`.
-pub fn stack<S>(
-    config: &ServerConfig,
-    clock: Clock,
-    auth: AuthLayer,
-    inner: S,
-) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+pub fn stack<S>(config: &ServerConfig, clock: Clock, auth: AuthLayer, inner: S) -> impl Stack
 where
     S: Service<Request, Response = Response, Error = Infallible, Future = Answer>
         + Clone

@@ -1,4 +1,4 @@
-//! Statements written once for both databases: `$1`, `$2`… stand for values in either. Used by the
+//! Statements written once for both databases: `$1`, `$2`… are values in either. Used by the
 //! questions that are too hot, or too particular, for entities.
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};

@@ -21,12 +21,12 @@ use super::doors::{Client, Door};
 /// no long goodbyes.
 const CHANGES: &str = r#"
 [server]
-drain_seconds = 2
+drain_seconds = 1
 [auth]
 pepper = "a pepper for tests, of no worth"
 [engine]
 concurrent_runs = 32
-drain_ms = 2000
+drain_ms = 1000
 [egress]
 allow_subnets = ["127.0.0.0/8"]
 "#;
@@ -102,9 +102,14 @@ impl App {
         Self::launch(config, options.clock, place).await
     }
 
+    /// Stops, and waits for it without holding up what else the test's runtime does.
+    pub async fn stop(mut self) {
+        self.finish().await;
+    }
+
     /// Stops, and starts again on the same data, with the same keys.
     pub async fn restart(mut self) -> Self {
-        self.end();
+        self.finish().await;
         let place = self.place.take().expect("a place");
         let mut next = Self::launch(self.config.clone(), self.clock.clone(), place).await;
         next.admin = std::mem::take(&mut self.admin);
@@ -143,6 +148,14 @@ impl App {
         let [admin, runner, reader, test_admin] = started.keys;
         let (url, store, thread, place) = (started.url, started.store, Some(thread), Some(place));
         Self { url, admin, runner, reader, test_admin, clock, store, config, stop, thread, place }
+    }
+
+    async fn finish(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let joined = tokio::task::spawn_blocking(|| thread.join()).await.expect("a join");
+            joined.expect("the server ends well");
+        }
     }
 
     fn end(&mut self) {

@@ -6,6 +6,7 @@ pub mod contract;
 pub mod databases;
 pub mod doors;
 pub mod fake_models;
+pub mod process;
 mod raw;
 pub mod redact;
 pub mod rest;

@@ -13,7 +13,7 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// The value with `run_1` for the first id of a run, `TIME` for moments and `0` for durations.
+    /// The value with `run_1` for the first id of a run, `TIME` for moments, `0` for durations.
     pub fn redact(&mut self, value: &Value) -> Value {
         match value {
             Value::String(text) => Value::from(self.text(text)),

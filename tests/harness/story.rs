@@ -28,11 +28,14 @@ pub async fn at_each_door_of(story: impl AsyncFn(&mut Story), config: &str) {
         let options = Options { config: config.to_owned(), ..Options::default() };
         let mut at = Story::new(App::with(options).await, door);
         story(&mut at).await;
-        assert!(!at.heard.is_empty(), "a story in which nothing is heard");
+        let Story { app, caller, heard, .. } = at;
+        assert!(!heard.is_empty(), "a story in which nothing is heard");
         match &first {
-            None => first = Some(at.heard),
-            Some(first) => compare(first, &at.heard, door),
+            None => first = Some(heard),
+            Some(first) => compare(first, &heard, door),
         }
+        drop(caller);
+        app.stop().await;
     }
 }
 

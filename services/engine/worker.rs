@@ -38,7 +38,8 @@ struct Worker {
 }
 
 impl Engine {
-    /// Works until `shutdown` fires, then drains: steps under way may end, what has not ended is given back.
+    /// Works until `shutdown` fires, then drains: steps under way may end, what has not ended is given back. After that no
+    /// wait for a run goes on, and no stream of its events.
     ///
     /// # Errors
     /// When the database is away at the start; later on it is waited for.
@@ -54,7 +55,9 @@ impl Engine {
         };
         worker.register(self.store().is_exclusive()).await?;
         worker.work(&shutdown).await;
-        worker.drain().await
+        let drained = worker.drain().await;
+        self.inner.closing.cancel();
+        drained
     }
 }
 

@@ -50,8 +50,16 @@ async fn a_call_in_flight_may_end_and_who_waits_for_its_run_is_told() {
     let log = api.log(run["id"].as_str().expect("an id")).await;
     let kinds: Vec<&str> = log.iter().filter_map(|event| event["type"].as_str()).collect();
     let expected = [
-        "run.created", "run.in_progress", "step", "tool.requested", "tool.completed", "step",
-        "run.resumed", "step", "run.completed",
+        "run.created",
+        "run.in_progress",
+        "step",
+        "step",
+        "tool.requested",
+        "tool.completed",
+        "step",
+        "run.resumed",
+        "step",
+        "run.completed",
     ];
     assert_eq!(kinds, expected);
 }
@@ -102,7 +110,8 @@ fn invoke(api: &Api, agent_id: &str) -> tokio::task::JoinHandle<(u16, Value)> {
 
 /// Asks until the server says that it drains.
 async fn until_draining(api: &Api) {
-    let asking = async { while api.get("/readyz").await != (503, json!({"status": "draining"})) {} };
+    let asking =
+        async { while api.get("/readyz").await != (503, json!({"status": "draining"})) {} };
     timeout(Duration::from_secs(10), asking).await.expect("it says that it drains");
 }
 

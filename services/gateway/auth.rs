@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,13 +35,14 @@ const TOUCHES: usize = 1024;
 pub type Required = Arc<dyn Fn(Dialect, &Request) -> Option<&'static str> + Send + Sync>;
 
 /// A key as the cache knows it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Known {
     mac: Vec<u8>,
     caller: Caller,
     expires_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
-    last_used_at: Option<Timestamp>,
+    /// When a use was last noted, or is about to be: all calls of the next minute leave it at that.
+    noted_at: AtomicI64,
 }
 
 /// Checks keys.
@@ -73,7 +75,8 @@ pub struct AuthLayer {
 #[derive(Clone)]
 pub struct Authenticated<S> {
     inner: S,
-    auth: AuthLayer,
+    /// Shared, for the stack is cloned for every request.
+    auth: Arc<AuthLayer>,
 }
 
 impl Authenticator {
@@ -102,7 +105,7 @@ impl Authenticator {
         if over(known.expires_at) || over(known.revoked_at) {
             return Err(invalid());
         }
-        if known.last_used_at.is_none_or(|at| at.plus(TOUCH) <= now) {
+        if known.is_to_be_noted(now) {
             // A full queue only makes `last_used_at` a little older.
             let _full = self.touches.try_send((known.caller.scope, known.caller.key_id));
         }
@@ -124,6 +127,18 @@ impl Authenticator {
     /// Forgets a key, so that its change holds at once in this process.
     pub async fn forget(&self, public: &str) {
         self.known.invalidate(public).await;
+    }
+}
+
+impl Known {
+    /// True for one call a minute.
+    fn is_to_be_noted(&self, now: Timestamp) -> bool {
+        let at = self.noted_at.load(Ordering::Relaxed);
+        Timestamp(at).plus(TOUCH) <= now
+            && self
+                .noted_at
+                .compare_exchange(at, now.0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 }
 
@@ -149,7 +164,7 @@ impl<S> Layer<S> for AuthLayer {
     type Service = Authenticated<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authenticated { inner, auth: self.clone() }
+        Authenticated { inner, auth: Arc::new(self.clone()) }
     }
 }
 
@@ -171,11 +186,11 @@ where
         let Some(needed) = (self.auth.required)(dialect, &request) else {
             return Box::pin(self.inner.call(request));
         };
-        let authenticator = self.auth.authenticator.clone();
+        let auth = Arc::clone(&self.auth);
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         Box::pin(async move {
-            let allowed = authenticator.caller(request.headers()).await;
+            let allowed = auth.authenticator.caller(request.headers()).await;
             match allowed.and_then(|caller| permit(caller, needed)) {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
@@ -195,7 +210,7 @@ fn known_from((scope, row): (Scope, api_key::Model)) -> Known {
         caller: Caller { key_id: row.id, scope, grants },
         expires_at: row.expires_at.map(Timestamp),
         revoked_at: row.revoked_at.map(Timestamp),
-        last_used_at: row.last_used_at.map(Timestamp),
+        noted_at: AtomicI64::new(row.last_used_at.unwrap_or_default()),
     }
 }
 

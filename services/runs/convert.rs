@@ -7,7 +7,7 @@ use crate::engine::NewRun;
 use crate::engine::events::Event;
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Environment, Error, Result, Scope, Timestamp, json};
-use crate::proto::codec::{Json, from_slice};
+use crate::proto::codec::{Json, JsonError, List, Options, Plain, from_slice, from_slice_as};
 use crate::proto::runplane::v1 as pb;
 use crate::store::tables::run;
 
@@ -99,9 +99,14 @@ pub(super) fn event(event: &Event) -> Result<pb::RunEvent> {
     })
 }
 
-/// A message of the thread, from the data of its `step` event.
+/// The message of stored JSON.
 pub(super) fn message<M: Json>(text: &[u8]) -> Result<M> {
-    from_slice(text).map_err(|error| Error::internal(format!("stored JSON: {error}")))
+    from_slice(text).map_err(misread)
+}
+
+/// The messages of the thread.
+pub(super) fn thread(text: &[u8]) -> Result<Vec<pb::Message>> {
+    from_slice_as::<List<Plain>, _>(text, &Options::DEFAULT).map_err(misread)
 }
 
 /// The word for a state in the store.
@@ -147,6 +152,10 @@ fn data(kind: &str, text: &[u8]) -> Result<pb::run_event::Data> {
         "token" => D::Token(message(text)?),
         other => return Err(Error::internal(format!("stored event of unknown type {other}"))),
     })
+}
+
+fn misread(error: JsonError) -> Error {
+    Error::internal(format!("stored JSON: {error}"))
 }
 
 fn environment(word: &str) -> pb::Environment {

@@ -108,11 +108,20 @@ fn invoke(api: &Api, agent_id: &str) -> tokio::task::JoinHandle<(u16, Value)> {
     tokio::spawn(async move { api.post(&path, &json!({"input": "x"})).await })
 }
 
-/// Asks until the server says that it drains.
+/// Asks until the server says that it drains. A connection that was idle may close under the
+/// question.
 async fn until_draining(api: &Api) {
-    let asking =
-        async { while api.get("/readyz").await != (503, json!({"status": "draining"})) {} };
-    timeout(Duration::from_secs(10), asking).await.expect("it says that it drains");
+    let asking = async {
+        loop {
+            let answer = api.request(reqwest::Method::GET, "/readyz").send().await;
+            let Ok(answer) = answer else { continue };
+            if answer.status() == 503 {
+                return answer.text().await.expect("a body");
+            }
+        }
+    };
+    let told = timeout(Duration::from_secs(10), asking).await.expect("it says that it drains");
+    assert_eq!(told, r#"{"status":"draining"}"#);
 }
 
 /// The stalls of every run that has not ended, of a program that does not run.

@@ -1,2 +1,130 @@
-//! `just bench`.
-fn main() {}
+//! What a call costs, against what it would cost by hand. `just bench` runs it; docs/benchmarks.md
+//! holds what it printed. One run on one machine: servers are children of this process, so that
+//! `/proc` tells their CPU time apart from the load's. Loopback only, bounded counts; nothing is
+//! written but standard output, and the file of `--write`.
+
+mod call;
+mod child;
+mod codec;
+mod hand;
+mod load;
+mod machine;
+mod memory;
+mod runs;
+mod server;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use self::server::Kind;
+
+/// What a function of the benchmark makes, or why it could not.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// CPU per call of the whole server, against hand-written handlers.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    #[command(subcommand)]
+    child: Option<Child>,
+    /// Rounds of each measurement; their minimum and median are told.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Calls in a round of the cheapest kind; the others take a fixed share of it.
+    #[arg(long, default_value_t = 20_000)]
+    calls: usize,
+    /// Only these parts.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Also writes the figures into this file, between its markers.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Where the database lies while it is measured. Default: beside this program.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Child {
+    /// Serves for a benchmark; started by it.
+    #[command(hide = true)]
+    Serve {
+        #[arg(value_enum)]
+        kind: Kind,
+        folder: PathBuf,
+    },
+}
+
+/// A part of the benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// REST and gRPC calls.
+    Calls,
+    /// Runs, from created to completed.
+    Runs,
+    /// JSON alone.
+    Codec,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    rounds: usize,
+    calls: usize,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let serving = matches!(arguments.child, Some(Child::Serve { .. }));
+    let core = if serving { machine::SERVER_CORE } else { machine::LOAD_CORE };
+    // Before the runtime counts the cores: the load shall not run where the server runs.
+    machine::pin(core);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(command(arguments)),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn command(arguments: Arguments) -> Outcome<()> {
+    if let Some(Child::Serve { kind, folder }) = arguments.child {
+        return server::serve(kind, &folder).await;
+    }
+    let folder = folder(arguments.folder.as_ref())?;
+    let size = Size { rounds: arguments.rounds.max(1), calls: arguments.calls.max(100) };
+    let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    let mut text = machine::describe();
+    if wanted(Part::Calls) || wanted(Part::Codec) {
+        let samples = call::samples(folder.path()).await?;
+        if wanted(Part::Calls) {
+            text += &call::measure(folder.path(), &samples, size).await?;
+        }
+        if wanted(Part::Codec) {
+            text += &codec::measure(&samples, size)?;
+        }
+    }
+    if wanted(Part::Runs) {
+        text += &runs::measure(folder.path(), size).await?;
+    }
+    print!("{text}");
+    arguments.write.as_deref().map_or(Ok(()), |file| table::write(file, &text))
+}
+
+/// A folder of this run's own, on a real disk: many a temporary folder is memory, where a commit
+/// costs nothing.
+fn folder(given: Option<&PathBuf>) -> Outcome<tempfile::TempDir> {
+    let program = std::env::current_exe()?;
+    let beside = program.parent().ok_or("this program has no folder")?;
+    let parent = given.map_or(beside, PathBuf::as_path);
+    Ok(tempfile::Builder::new().prefix("bench-").tempdir_in(parent)?)
+}

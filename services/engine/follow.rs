@@ -1,6 +1,7 @@
-//! Following a run: first what the journal has after the caller's position, then what comes over the bus, without gap or repeat, to
-//! the terminal event. The journal is the truth: a gap in the bus, or its silence, sends the follower back there. Called by the
-//! services; a follower that goes away stops nothing.
+//! Following a run: first what the journal has after the caller's position, then what comes over
+//! the bus, without gap or repeat, to the terminal event. The journal is the truth: a gap in the
+//! bus, or its silence, sends the follower back there. Called by the services; a follower that goes
+//! away stops nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -40,8 +41,8 @@ struct Follower {
 }
 
 impl Engine {
-    /// The events after `after`, as they come, to the terminal one, or to the end of this process's work: then the caller may
-    /// come back to another. An `Err` is the last item.
+    /// The events after `after`, as they come, to the terminal one, or to the end of this process's
+    /// work: then the caller may come back to another. An `Err` is the last item.
     ///
     /// # Errors
     /// `run_not_found`; `invalid_field` for a position that the run has not reached.

@@ -1,8 +1,8 @@
-//! Writes to a claimed run: one fenced transaction per commit, then the live frames of what was committed. Made by `worker.rs`,
-//! called by whatever drives the run through [`Journal`]; `finish.rs` writes the last commit with the same pieces.
+//! Writes to a claimed run: one fenced transaction per commit, then the live frames of what was
+//! committed. Made by `worker.rs`, called by whatever drives the run through [`Journal`];
+//! `finish.rs` writes the last commit with the same pieces.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(super) struct Log {
     pub(super) live: Live,
     pub(super) cancel: CancellationToken,
     /// The process stops: steps under way may end, none may begin.
-    pub(super) draining: Arc<AtomicBool>,
+    pub(super) shutdown: CancellationToken,
     state: Mutex<State>,
 }
 
@@ -67,12 +67,12 @@ impl Log {
         lease: Lease,
         seq: i64,
         cancel: CancellationToken,
-        draining: Arc<AtomicBool>,
+        shutdown: CancellationToken,
     ) -> Self {
         let inner = &engine.inner;
         let live = Live::new(inner.bus.clone(), inner.clock.clone(), lease.run_id, seq);
         let state = Mutex::new(State { last_seq: seq, open: HashSet::new() });
-        Self { engine: engine.clone(), lease, live, cancel, draining, state }
+        Self { engine: engine.clone(), lease, live, cancel, shutdown, state }
     }
 
     /// The commit as text, and which steps it opens and closes.
@@ -89,12 +89,13 @@ impl Log {
     }
 
     async fn write(&self, mut commit: Commit) -> Result<(), Stopped> {
-        let draining = self.draining.load(Ordering::Acquire);
+        let draining = self.shutdown.is_cancelled();
         if draining && !commit.intents.is_empty() {
-            commit.intents.clear();
+            // What comes with a beginning waits for it; what has ended is kept.
             if commit.finished.is_empty() {
                 return Err(Stopped);
             }
+            commit.intents.clear();
         }
         let begun: Vec<_> = commit.intents.iter().map(|i| (i.step, i.call)).collect();
         let ended: Vec<_> = commit.finished.iter().map(|f| (f.step, f.call)).collect();
@@ -114,7 +115,8 @@ impl Log {
         if draining && state.open.is_empty() { Err(Stopped) } else { Ok(()) }
     }
 
-    /// Writes, again and again while the database is away. A write whose answer was lost may have been done: the next try looks.
+    /// Writes, again and again while the database is away. A write whose answer was lost may have
+    /// been done: the next try looks.
     async fn insist(&self, entry: Arc<Entry>) -> Result<Written> {
         let (lease, now) = (self.lease, self.engine.now());
         insist(|again| {
@@ -194,7 +196,8 @@ impl Entry {
         Ok(())
     }
 
-    /// The events as they were committed by an earlier try, if they were; a commit without events shows by its steps.
+    /// The events as they were committed by an earlier try, if they were; a commit without events
+    /// shows by its steps.
     async fn found(&self, tx: &Tx, lease: Lease) -> Result<Option<Vec<Durable>>> {
         let rows = events::after(tx, lease.run_id, self.last_seq, 1000).await?;
         let log: Vec<Durable> = rows.into_iter().map(Durable::from).collect();
@@ -358,7 +361,7 @@ mod tests {
             .unwrap();
         let round = engine.claim(worker, 1).await.unwrap().unwrap();
         let (lease, seq) = (round.taken[0].claimed.lease, round.taken[0].event.seq);
-        Log::new(&engine, lease, seq, CancellationToken::new(), Arc::default())
+        Log::new(&engine, lease, seq, CancellationToken::new(), CancellationToken::new())
     }
 
     async fn write(log: &Log, entry: &Arc<Entry>, again: bool) -> Written {

@@ -1,4 +1,5 @@
-//! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer: wait`.
+//! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer:
+//! wait`.
 
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ impl Until {
 }
 
 impl Engine {
-    /// Waits at most `most`, and not beyond the end of this process's work; the state that the run is in then.
+    /// Waits at most `most`, and not beyond the end of this process's work; the state that the run
+    /// is in then.
     ///
     /// # Errors
     /// `run_not_found`.

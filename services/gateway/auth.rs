@@ -1,5 +1,6 @@
-//! Who calls: a key in one of three headers, checked against the store through a short cache, and its scope against the one
-//! that the contract asks for. One layer for all dialects. Puts a [`Caller`] into the extensions.
+//! Who calls: a key in one of three headers, checked against the store through a short cache, and
+//! its scope against the one that the contract asks for. One layer for all dialects. Puts a
+//! [`Caller`] into the extensions.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::caller::Grant;
 use crate::kernel::{Caller, Clock, Error, Reason, Result, Scope, Timestamp};
 use crate::keys::secret::{self, Pepper};
-use crate::store::{self, Store, tables::api_key};
+use crate::store::{Store, keys};
 
 /// How long a replica may go on with what it knows of a key: the bound on revocation.
 const KNOWN_S: u64 = 5;
@@ -126,7 +127,7 @@ impl Authenticator {
             return Ok(known);
         }
         let load = async {
-            let row = store::keys::by_public_id(self.store.read(), public).await?;
+            let row = keys::by_public_id(self.store.read(), public).await?;
             Ok(row.map(known_from).map(Arc::new))
         };
         let loaded = self.known.try_get_with_by_ref(public, load).await;
@@ -147,7 +148,7 @@ impl Toucher {
             let noted = self
                 .store
                 .tx("touch_key", move |tx| {
-                    Box::pin(async move { store::keys::touch(tx, scope, key, now).await })
+                    Box::pin(async move { keys::touch(tx, scope, key, now).await })
                 })
                 .await;
             if let Err(error) = noted {
@@ -199,7 +200,7 @@ where
     }
 }
 
-fn known_from((scope, row): (Scope, api_key::Model)) -> Known {
+fn known_from((scope, row): (Scope, keys::Key)) -> Known {
     let words: Vec<String> = serde_json::from_str(&row.scopes).unwrap_or_default();
     let grants = words.iter().filter_map(|word| Grant::parse(word)).collect();
     Known {

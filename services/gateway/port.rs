@@ -1,5 +1,5 @@
-//! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on each, and lets calls in flight end when told to
-//! stop. Owns every connection's task.
+//! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on each, and lets calls in
+//! flight end when told to stop. Owns every connection's task.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -39,8 +39,9 @@ struct Connections<S> {
     cut: CancellationToken,
 }
 
-/// Serves until `stop` is done, then gives calls in flight `drain` to end. Until they have, whoever connects still gets an
-/// answer to one request, so that `/readyz` can tell of the drain.
+/// Serves until `stop` is done, then gives calls in flight `drain` to end, and cuts what is left.
+/// Until they have ended, whoever connects still gets an answer to one request, so that `/readyz`
+/// can tell of the drain.
 pub async fn serve<S>(
     listener: TcpListener,
     stack: S,

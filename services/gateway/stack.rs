@@ -1,4 +1,5 @@
-//! The middleware, top to bottom, a reason beside each. One stack for gRPC, gRPC-Web and REST: what guards one guards all.
+//! The middleware, top to bottom, a reason beside each. One stack for gRPC, gRPC-Web and REST: what
+//! guards one guards all.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -30,13 +31,22 @@ const EXPOSED: [&str; 7] = [
     "allow",
 ];
 
+/// What a stack is: it answers every request, and every connection has a copy.
+pub trait Stack:
+    Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Stack for S where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// The whole stack over `inner`.
-pub fn stack<S>(
-    config: &ServerConfig,
-    clock: Clock,
-    auth: AuthLayer,
-    inner: S,
-) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+pub fn stack<S>(config: &ServerConfig, clock: Clock, auth: AuthLayer, inner: S) -> impl Stack
 where
     S: Service<Request, Response = Response, Error = Infallible, Future = Answer>
         + Clone
@@ -46,7 +56,8 @@ where
     ServiceBuilder::new()
         // Every answer has a request id and a log line, also that of a panic.
         .layer(RequestLayer { clock })
-        // Preflights carry no key, so they end here. Without origins there is nothing to say to pages of others.
+        // Preflights carry no key, so they end here. Without origins there is nothing to say to
+        // pages of others.
         .layer(option_layer((!config.cors_origins.is_empty()).then(|| cors(&config.cors_origins))))
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)

@@ -1,10 +1,12 @@
-//! `google.protobuf.Value` and `Struct` to and from the JSON values that the store and the runtime use.
+//! `google.protobuf.Value` and `Struct` to and from the JSON values that the store and the runtime
+//! use.
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct};
 use serde_json::{Map, Number, Value};
 
-/// Most levels of nesting of any JSON that comes in. protobuf libraries read at most 100 levels of messages, and a level of a
+/// Most levels of nesting of any JSON that comes in. protobuf libraries read at most 100 levels of
+/// messages, and a level of a
 /// `Value` costs up to three: what REST took in deeper could not be read back over gRPC.
 pub const DEPTH_MAX: u32 = 30;
 

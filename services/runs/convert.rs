@@ -55,7 +55,8 @@ pub(super) fn run(row: run::Model, messages: Vec<pb::Message>, now: Timestamp) -
     })
 }
 
-/// The message of an event. Its data was written in the contract's own JSON, so that this reads it as any caller could.
+/// The message of an event. Its data was written in the contract's own JSON, so that this reads it
+/// as any caller could.
 pub(super) fn event(event: &Event) -> Result<pb::RunEvent> {
     Ok(pb::RunEvent {
         id: event.id.to_string(),

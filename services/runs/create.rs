@@ -1,5 +1,5 @@
-//! Creates a run: finds the agent, checks the input and the parameters against it, and hands the run to the engine. Nothing
-//! is written before everything is right.
+//! Creates a run: finds the agent, checks the input and the parameters against it, and hands the
+//! run to the engine. Nothing is written before everything is right.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,10 @@
-//! Statements written once for both databases: `$1`, `$2`… stand for values in either. Used by the questions that are too hot,
-//! or too particular, for entities.
+//! Statements written once for both databases: `$1`, `$2`… are values in either. Used by the
+//! questions that are too hot, or too particular, for entities.
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
-/// Most rows or ids in one statement. Longer lists are cut, so that few distinct statements are prepared.
+/// Most rows or ids in one statement. Longer lists are cut, so that few distinct statements are
+/// prepared.
 pub(super) const CHUNK: usize = 32;
 
 /// A statement with its values.
@@ -15,7 +16,8 @@ pub(super) fn statement<const N: usize>(
     Statement::from_sql_and_values(conn.get_database_backend(), sql, values)
 }
 
-/// The words that lock the rows of a `SELECT` and pass over those locked by others. One writer needs no lock.
+/// The words that lock the rows of a `SELECT` and pass over those locked by others. One writer
+/// needs no lock.
 pub(super) fn skip_locked(conn: &impl ConnectionTrait) -> &'static str {
     match conn.get_database_backend() {
         DbBackend::Postgres => " FOR UPDATE SKIP LOCKED",
@@ -44,7 +46,8 @@ pub(super) fn places(first: usize, count: usize) -> String {
     text
 }
 
-/// Cuts a slice into pieces whose lengths are powers of two, at most [`CHUNK`]: 13 becomes 8, 4 and 1.
+/// Cuts a slice into pieces whose lengths are powers of two, at most [`CHUNK`]: 13 becomes 8, 4 and
+/// 1.
 pub(super) fn pieces<T>(mut all: &[T]) -> Vec<&[T]> {
     let mut pieces = Vec::new();
     while !all.is_empty() {

@@ -9,7 +9,9 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
+use super::kill::IMPATIENT;
 use super::tools::{End, Tools};
+use crate::harness::databases;
 use crate::harness::process::{Api, Program};
 
 /// One call that is held, then a text of its result.
@@ -101,6 +103,31 @@ async fn a_stream_of_a_run_that_goes_on_elsewhere_ends_and_does_not_hold_up_the_
     let text = text.expect("it ends in order");
     assert!(text.contains("event: tool.requested") && !text.contains("stream-error"), "{text}");
     assert_eq!(program.ended().await.code(), Some(0), "{}", program.logged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_drains_keeps_its_runs_while_another_works() {
+    let (store, _place) = databases::postgres_place(None).await;
+    let (tools, mut first) = (Tools::start().await, Program::on(&store.url, IMPATIENT));
+    let mut second = Program::on(&store.url, IMPATIENT);
+    let api = first.start().await;
+    let agent_id = api.agent(&holding(&tools)).await;
+    let run_id = api.start(&agent_id, &json!("x")).await;
+    tools.until(|sent| sent.len() == 1).await;
+    first.terminate();
+    let other = Api { key: api.key.clone(), ..second.start().await };
+    // As long as several leases of the first.
+    let mut paused = holding(&tools);
+    paused["tools"] = json!([tools.tool("paused")]);
+    paused["sim"]["turns"][0]["tool_calls"] =
+        json!([{"name": "paused", "arguments": {"n": 1, "pause_ms": 1500}}]);
+    let long = other.start(&other.agent(&paused).await, &json!("x")).await;
+    assert_eq!(other.settled(&long).await["output"]["result"], "2");
+    tools.release();
+    assert_eq!(first.ended().await.code(), Some(0), "{}", first.logged);
+    let run = other.settled(&run_id).await;
+    assert_eq!((&run["status"], &run["output"]["result"]), (&json!("completed"), &json!("42")));
+    assert_eq!(tools.sent().len(), 2, "the held call was made again: {:?}", tools.sent());
 }
 
 fn invoke(api: &Api, agent_id: &str) -> tokio::task::JoinHandle<(u16, Value)> {

@@ -1,6 +1,6 @@
-//! The process ends again and again, at any point of any run, by `kill -9` or by request, and starts
-//! again on the same data: nothing that was acknowledged is lost, nothing that is journaled happens
-//! again.
+//! The process ends again and again, at any point of any run, by `kill -9` or by request, and
+//! starts again on the same data: nothing that was acknowledged is lost, nothing that is journaled
+//! happens again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::harness::process::{Api, Program};
 const AT_ONCE: usize = 4;
 
 /// Impatient, so that a dead worker's runs are taken over soon where that is a matter of time.
-const IMPATIENT: &str = "
+pub const IMPATIENT: &str = "
 [engine]
 heartbeat_ms = 100
 lease_ms = 300

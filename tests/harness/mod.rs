@@ -1,6 +1,7 @@
 //! What the tests stand on: databases, the app on a free port, its three doors, fake providers, and
 //! what is compared. Proves nothing itself.
 
+pub mod app;
 pub mod contract;
 pub mod databases;
 pub mod doors;
@@ -9,4 +10,5 @@ pub mod process;
 mod raw;
 pub mod redact;
 pub mod rest;
+pub mod story;
 pub mod web;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct EngineConfig {
     /// Most runs that this process drives at once. Default 256.
     pub concurrent_runs: usize,
-    /// Most runs of one project's environment that are driven at once, on all replicas. Default 1000.
+    /// Most runs of one project's environment that are driven at once, on all replicas. Default
+    /// 1000.
     pub lane_runs: i32,
     /// Milliseconds between two heartbeats of a worker. Default 3000.
     pub heartbeat_ms: u64,

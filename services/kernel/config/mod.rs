@@ -1,5 +1,6 @@
-//! The configuration: `config.toml` (compiled in, the reference page), then a file, then the environment. The only reader of
-//! the environment. Every part takes its own section; nothing else knows where a value came from.
+//! The configuration: `config.toml` (compiled in, the reference page), then a file, then the
+//! environment. The only reader of the environment. Every part takes its own section; nothing else
+//! knows where a value came from.
 
 mod engine;
 mod store;
@@ -236,7 +237,8 @@ impl Config {
     }
 }
 
-/// Reads values, each wrong one as its default, so that one mistake does not hide the next. What was wrong is told with it.
+/// Reads values, each wrong one as its default, so that one mistake does not hide the next. What was
+/// wrong is told with it.
 fn lenient(mut values: Dict, defaults: &Dict) -> (Option<Config>, Vec<String>) {
     let mut mistakes = Vec::new();
     while mistakes.len() < MISTAKES_MAX {

@@ -103,8 +103,8 @@ fn within(arguments: Map<String, Value>) -> (Map<String, Value>, Option<String>)
     (Map::new(), Some(problem))
 }
 
-/// An answer cut to what the model is told, with a marker where it was cut. One that is nested too deep for the contract is
-/// told as text.
+/// An answer cut to what the model is told, with a marker where it was cut. One that is nested too
+/// deep for the contract is told as text.
 pub(crate) fn bounded(output: Value) -> Value {
     let text = match output {
         Value::String(text) => text,

@@ -1,0 +1,69 @@
+//! A server in a process of its own: started, asked and measured from here. `server.rs` is its
+//! other end.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::server::Kind;
+use super::{Outcome, machine};
+
+/// What a server says when it serves.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ready {
+    /// Its address.
+    pub(super) address: String,
+    /// A key for it; empty where none is needed.
+    pub(super) key: String,
+}
+
+/// A running server. It ends when this is dropped.
+pub(super) struct Served {
+    /// How to reach it.
+    pub(super) ready: Ready,
+    process: Child,
+    questions: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Served {
+    /// Starts this very program as a server.
+    pub(super) async fn start(kind: Kind, folder: &Path) -> Outcome<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["serve", kind.name()])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let questions = process.stdin.take().ok_or("no standard input")?;
+        let answers = process.stdout.take().ok_or("no standard output")?;
+        let mut answers = BufReader::new(answers).lines();
+        let first = answers.next_line().await?.ok_or("the server did not start")?;
+        let ready = serde_json::from_str(&first)?;
+        Ok(Self { ready, process, questions, answers })
+    }
+
+    /// CPU time that the server has used.
+    pub(super) fn cpu(&self) -> Outcome<Duration> {
+        machine::cpu(self.process.id().ok_or("the server has ended")?)
+    }
+
+    /// Asks the server for a number, and waits for it.
+    pub(super) async fn ask(&mut self, question: &str) -> Outcome<u64> {
+        self.questions.write_all(format!("{question}\n").as_bytes()).await?;
+        let answer = self.answers.next_line().await?.ok_or("the server has ended")?;
+        Ok(answer.parse()?)
+    }
+
+    /// Ends the server and waits for it.
+    pub(super) async fn stop(mut self) -> Outcome<()> {
+        drop(self.questions);
+        self.process.wait().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! The servers that are measured, each alone in a child process: the product, and what one would
+//! write by hand. They say on standard output where they serve, answer questions there, and end
+//! with their standard input.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use runplane::gateway::auth::{AuthLayer, Authenticator, Required};
+use runplane::gateway::dispatch::Dispatch;
+use runplane::gateway::health::Health;
+use runplane::gateway::rest::{Transcoder, TranscoderOptions};
+use runplane::gateway::{Dialect, port, stack};
+use runplane::kernel::caller::Grant;
+use runplane::kernel::config::Config;
+use runplane::kernel::{Environment, telemetry};
+use runplane::keys::pepper;
+use runplane::proto::rest::{Services, required_scope};
+use runplane::proto::runplane::v1::runs_service_server::RunsServiceServer;
+use runplane::serve::{self, Server};
+use runplane::store::Store;
+use sea_orm::ConnectionTrait;
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
+
+use super::child::Ready;
+use super::memory::Memory;
+use super::{Outcome, hand};
+
+/// A server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    /// The product, on SQLite.
+    Full,
+    /// Our transcoder over services that answer from memory: no key, no layers, no database.
+    Transcoder,
+    /// The product's whole stack of layers, with keys, over the same services.
+    Gateway,
+    /// axum and serde by hand, from memory.
+    Hand,
+    /// tonic alone, from memory.
+    Tonic,
+}
+
+impl Kind {
+    /// Its name as an argument.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Transcoder => "transcoder",
+            Self::Gateway => "gateway",
+            Self::Hand => "hand",
+            Self::Tonic => "tonic",
+        }
+    }
+}
+
+/// Serves until standard input ends.
+pub(super) async fn serve(kind: Kind, folder: &Path) -> Outcome<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    match kind {
+        Kind::Full => return full(listener, folder).await,
+        Kind::Gateway => return gateway(listener, folder).await,
+        Kind::Transcoder | Kind::Hand | Kind::Tonic => {}
+    }
+    let address = listener.local_addr()?.to_string();
+    say(&serde_json::to_string(&Ready { address, key: String::new() })?)?;
+    let ended = ended();
+    match kind {
+        Kind::Full | Kind::Gateway => {}
+        Kind::Hand => {
+            let router = hand::router(folder)?;
+            axum::serve(listener, router).with_graceful_shutdown(ended).await?;
+        }
+        Kind::Transcoder => {
+            let memory = Arc::new(Memory::load(folder)?);
+            let transcoder = Transcoder::new(services(&memory), TranscoderOptions::default());
+            port::serve(listener, transcoder, ended, Duration::from_secs(1)).await;
+        }
+        Kind::Tonic => {
+            let service = RunsServiceServer::new(Memory::load(folder)?);
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let router = tonic::transport::Server::builder().add_service(service);
+            router.serve_with_incoming_shutdown(incoming, ended).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns when standard input ends.
+async fn ended() {
+    let mut lines = BufReader::new(stdin()).lines();
+    while let Ok(Some(_)) = lines.next_line().await {}
+}
+
+fn services(memory: &Arc<Memory>) -> Services<Memory, Memory, Memory> {
+    let [runs, agents, keys] = [memory, memory, memory].map(Arc::clone);
+    Services { runs, agents, keys }
+}
+
+/// The product as `runplane serve` runs it: its defaults and its log.
+async fn full(listener: TcpListener, folder: &Path) -> Outcome<()> {
+    let server = product(&listener, &folder.join("runplane.db")).await?;
+    let store = server.store.clone();
+    let ended = async {
+        let mut lines = BufReader::new(stdin()).lines();
+        while let Ok(Some(question)) = lines.next_line().await {
+            if let Err(error) = answer(&store, &question).await {
+                eprintln!("error: {question}: {error}");
+                break;
+            }
+        }
+    };
+    Ok(serve::run(server, listener, ended).await?)
+}
+
+/// Builds the product, and says a key.
+async fn product(listener: &TcpListener, file: &Path) -> Outcome<Server> {
+    let url = format!("sqlite://{}", file.display());
+    let quiet = "[log]\nfilter = \"info,sea_orm_migration=warn\"\n";
+    let config = Config::with(&format!("[store]\nurl = {url:?}\n{quiet}"))?;
+    telemetry::init(&config.log)?;
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let server = Server::build(config).await?;
+    let key = server.key(Environment::Live, "bench", &[Grant::Admin]).await?;
+    let key = key.expose_secret().to_owned();
+    let address = listener.local_addr()?.to_string();
+    say(&serde_json::to_string(&Ready { address, key })?)?;
+    Ok(server)
+}
+
+/// The product's layers, put together as `serve.rs` does it, over services that answer from memory.
+async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
+    let Server { config, store, .. } = product(&listener, &folder.join("gateway.db")).await?;
+    let (clock, pepper) = (store.clock().clone(), pepper::load(&config.auth, &config.store)?);
+    let (authenticator, toucher) = Authenticator::new(store, pepper, clock.clone());
+    let memory = Arc::new(Memory::load(folder)?);
+    let rest = Transcoder::new(services(&memory), TranscoderOptions::default());
+    let routes = Routes::new(RunsServiceServer::from_arc(memory)).prepare().into_axum_router();
+    let resolver = rest.clone();
+    let required: Required = Arc::new(move |dialect, request| {
+        let path = request.uri().path();
+        match dialect {
+            Dialect::Rest => required_scope(resolver.resolve(request.method(), path)?),
+            Dialect::Grpc | Dialect::GrpcWeb => required_scope(path),
+        }
+    });
+    let health = Health::new(Arc::new(|| Box::pin(std::future::ready(true))));
+    let inner = Dispatch::new(routes, rest, health);
+    let auth = AuthLayer { authenticator, required };
+    let stack = stack::stack(&config.server, clock, auth, inner);
+    tokio::select! {
+        () = port::serve(listener, stack, ended(), Duration::from_secs(1)) => {}
+        () = toucher.run() => {}
+    }
+    Ok(())
+}
+
+/// `commits`: how many there were. `write JOBS CLIENTS`: writes that many rows, a job each, and
+/// tells how many commits it took.
+async fn answer(store: &Store, question: &str) -> Outcome<()> {
+    let words: Vec<&str> = question.split(' ').collect();
+    match words.as_slice() {
+        ["commits"] => say(&store.commits().to_string()),
+        ["write", jobs, clients] => {
+            let before = store.commits();
+            write(store, jobs.parse()?, clients.parse()?).await?;
+            say(&(store.commits() - before).to_string())
+        }
+        _ => Err("an unknown question".into()),
+    }
+}
+
+/// The least that a durable change can cost: one small row a job.
+async fn write(store: &Store, jobs: usize, clients: usize) -> Outcome<()> {
+    let table = "CREATE TABLE IF NOT EXISTS bench (id INTEGER PRIMARY KEY, text TEXT NOT NULL)";
+    let row = "INSERT INTO bench (text) VALUES ('a small row')";
+    job(store, table).await?;
+    let mut all = JoinSet::new();
+    for _ in 0..clients {
+        let store = store.clone();
+        all.spawn(async move {
+            for _ in 0..jobs / clients {
+                job(&store, row).await?;
+            }
+            Ok::<_, runplane::kernel::Error>(())
+        });
+    }
+    while let Some(done) = all.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+async fn job(store: &Store, sql: &'static str) -> runplane::kernel::Result<()> {
+    let job = store.tx("bench", move |tx| {
+        Box::pin(async move { Ok(tx.execute_unprepared(sql).await.map(|_| ())?) })
+    });
+    job.await
+}
+
+fn say(line: &str) -> Outcome<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+/// The files that servers answer from, made from what the product answers.
+pub(super) mod files {
+    /// One run.
+    pub(in super::super) const RUN: &str = "run.json";
+
+    /// A list of runs, of this many.
+    pub(in super::super) fn list(count: usize) -> String {
+        format!("list{count}.json")
+    }
+}

@@ -23,7 +23,7 @@ use crate::harness::process::{Api, Program};
 const AT_ONCE: usize = 4;
 
 /// Impatient, so that a dead worker's runs are taken over soon where that is a matter of time.
-const IMPATIENT: &str = "
+pub const IMPATIENT: &str = "
 [engine]
 heartbeat_ms = 100
 lease_ms = 300

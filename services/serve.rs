@@ -143,10 +143,18 @@ pub async fn run(
     let serving = async {
         port::serve(listener, stack, port_ends.cancelled(), drain).await;
     };
-    let working = engine.run(runtime.drive(), engine_ends.clone());
+    let working = async {
+        let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
+        // Without its engine a server is of no use.
+        port_ends.cancel();
+        worked
+    };
     let noting = toucher.run();
     let stopping = async {
-        stop.await;
+        tokio::select! {
+            () = stop => {}
+            () = port_ends.cancelled() => {}
+        }
         health.drain();
         reporter.set_service_status("", ServingStatus::NotServing).await;
         // Steps in flight and calls in flight end side by side: a call may wait for a run.

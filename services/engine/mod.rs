@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use moka::future::Cache;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use config::EngineConfig;
@@ -66,6 +67,8 @@ struct Inner {
     work: Notify,
     /// The runs that this process drives.
     slots: Slots,
+    /// This process drives no run any more: who waits for one here waits in vain.
+    closing: CancellationToken,
 }
 
 impl Engine {
@@ -81,6 +84,7 @@ impl Engine {
             lanes: Mutex::default(),
             work: Notify::new(),
             slots: Slots::default(),
+            closing: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
     }

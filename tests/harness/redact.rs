@@ -19,7 +19,9 @@ impl Redactor {
             Value::String(text) => Value::from(self.text(text)),
             Value::Array(items) => items.iter().map(|item| self.redact(item)).collect(),
             Value::Object(fields) => {
-                let pairs = fields.iter().map(|(name, value)| match name.as_str() {
+                // Noted once a minute: whether it is there already is chance.
+                let kept = fields.iter().filter(|(name, _)| *name != "last_used_at");
+                let pairs = kept.map(|(name, value)| match name.as_str() {
                     "latency_ms" => (name.clone(), Value::from(0)),
                     // What only its holder may know, and its beginning.
                     "secret" | "prefix" | "next_cursor" if value.is_string() => {
@@ -75,9 +77,12 @@ fn is_time(text: &str) -> bool {
 fn ids_times_and_durations_are_taken_out() {
     let id = "run_01jd8w5zq3v9t2m7k4c6b8n0ap";
     let other = "run_01jd8w5zq3v9t2m7k4c6b8n0aq";
-    let value = serde_json::json!({"a": [id, other, format!("no {id}, no")], "latency_ms": 7, "run_id": "run_x",
-        "at": "2026-01-01T00:00:00.5Z"});
-    let expected = serde_json::json!({"a": ["run_1", "run_2", "no run_1, no"], "latency_ms": 0,
-        "run_id": "run_x", "at": "TIME"});
+    let value = serde_json::json!({
+        "a": [id, other, format!("no {id}, no")], "latency_ms": 7, "run_id": "run_x",
+        "at": "2026-01-01T00:00:00.5Z", "last_used_at": "2026-01-01T00:00:00.5Z",
+    });
+    let expected = serde_json::json!({
+        "a": ["run_1", "run_2", "no run_1, no"], "latency_ms": 0, "run_id": "run_x", "at": "TIME",
+    });
     assert_eq!(Redactor::default().redact(&value), expected);
 }

@@ -1,4 +1,5 @@
-//! Runplane: the open, self-hosted platform API for AI agents. This file is the table of contents; ARCHITECTURE.md is the map.
+//! Runplane: the open, self-hosted platform API for AI agents. This file is the table of contents;
+//! ARCHITECTURE.md is the map.
 
 pub mod proto;
 

@@ -1,5 +1,6 @@
 //! The `runplane` command: arguments, then configuration, then telemetry, then serve.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,7 +29,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Shows everything at work: starts a server on a fresh SQLite file, defines an agent and runs it.
+    /// Shows everything at work: starts a server on a fresh SQLite file, defines an agent and runs
+    /// it.
     Demo {
         /// End after the run instead of serving on.
         #[arg(long)]
@@ -70,7 +72,8 @@ enum KeysCommand {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Configuration file, over the defaults; the environment, as in RUNPLANE__SERVER__LISTEN, goes over both.
+    /// Configuration file, over the defaults; the environment, as in RUNPLANE__SERVER__LISTEN, goes
+    /// over both.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -105,7 +108,9 @@ async fn command(command: Command) -> Outcome<()> {
     match command {
         Command::Demo { once, listen } => {
             telemetry::init(&Config::with("[log]\nfilter = \"warn\"")?.log)?;
-            demo::run(demo::Options { once, listen }, stop()?).await
+            let stop = CancellationToken::new();
+            let work = demo::run(demo::Options { once, listen }, stop.clone());
+            interruptible(stop, work).await
         }
         Command::Serve(common) => serve(Config::load(common.config.as_deref())?).await,
         Command::Check(common) => {
@@ -137,33 +142,34 @@ async fn serve(config: Config) -> Outcome<()> {
         println!("First admin key, shown this once: {}", key.expose_secret());
     }
     tracing::info!(address = %listener.local_addr()?, "serving gRPC, gRPC-Web and REST");
-    let stop = stop()?;
-    serve::run(server, listener, stop.cancelled()).await?;
+    let stop = CancellationToken::new();
+    let work = serve::run(server, listener, stop.clone().cancelled_owned());
+    interruptible(stop, async { Ok(work.await?) }).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Fires at the first interrupt or termination; a second one ends the process at once.
-fn stop() -> Outcome<CancellationToken> {
-    let stop = CancellationToken::new();
-    let fired = stop.clone();
+/// Does the work and fires `stop` at the first interrupt or termination; a second one ends the work
+/// at once.
+async fn interruptible(
+    stop: CancellationToken,
+    work: impl Future<Output = Outcome<()>>,
+) -> Outcome<()> {
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    // Lives as long as the process: the second signal must work while everything else is being awaited.
-    tokio::spawn(async move {
-        for first in [true, false] {
+    let twice = async {
+        for _ in 0..2 {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            if first {
-                fired.cancel();
-            } else {
-                std::process::exit(130);
-            }
+            stop.cancel();
         }
-    });
-    Ok(stop)
+    };
+    tokio::select! {
+        done = work => done,
+        () = twice => Err("stopped at once by a second signal".into()),
+    }
 }
 
 fn grant(scope: ScopeArg) -> Grant {

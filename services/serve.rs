@@ -1,5 +1,5 @@
-//! Builds every part once, in order, and stops them in reverse. The only file that knows all parts. Called by `main.rs`, by the
-//! demo and by tests: who calls owns the port and the end.
+//! Builds every part once, in order, and stops them in reverse. The only file that knows all parts.
+//! Called by `main.rs`, by the demo and by tests: who calls owns the port and the end.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
 
 use crate::agents::Agents;
 use crate::cache::Bus;
@@ -25,7 +27,7 @@ use crate::kernel::caller::Grant;
 use crate::kernel::config::{AliasConfig, Config};
 use crate::kernel::models::ModelTable;
 use crate::kernel::page::Cursors;
-use crate::kernel::{Clock, Environment, Error, Result, Scope};
+use crate::kernel::{Clock, Environment, Error, Result, Scope, json};
 use crate::keys::secret::Pepper;
 use crate::keys::{Keys, bootstrap, pepper};
 use crate::proto;
@@ -128,7 +130,8 @@ pub async fn run(
     let parts = Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper };
     let services = services(&parts, models, &authenticator);
     let health = health(&store);
-    let grpc = grpc(&services, config.server.body_bytes_max)?;
+    let (reporter, grpc_health) = tonic_health::server::health_reporter();
+    let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
     let rest = Transcoder::new(services, options(&config)?);
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
@@ -140,11 +143,20 @@ pub async fn run(
     let serving = async {
         port::serve(listener, stack, port_ends.cancelled(), drain).await;
     };
-    let working = engine.run(runtime.drive(), engine_ends.clone());
+    let working = async {
+        let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
+        // Without its engine a server is of no use.
+        port_ends.cancel();
+        worked
+    };
     let noting = toucher.run();
     let stopping = async {
-        stop.await;
+        tokio::select! {
+            () = stop => {}
+            () = port_ends.cancelled() => {}
+        }
         health.drain();
+        reporter.set_service_status("", ServingStatus::NotServing).await;
         // Steps in flight and calls in flight end side by side: a call may wait for a run.
         port_ends.cancel();
         engine_ends.cancel();
@@ -199,15 +211,17 @@ fn services(
 }
 
 /// tonic's side: the services, health and reflection.
-fn grpc(services: &AllServices, body_bytes_max: usize) -> Result<Router> {
+fn grpc(
+    services: &AllServices,
+    health: HealthServer<impl tonic_health::pb::health_server::Health>,
+    body_bytes_max: usize,
+) -> Result<Router> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
-    let (reporter, health) = tonic_health::server::health_reporter();
-    drop(reporter);
     let agents = AgentsServiceServer::from_arc(Arc::clone(&services.agents));
     let runs = RunsServiceServer::from_arc(Arc::clone(&services.runs));
     let keys = KeysServiceServer::from_arc(Arc::clone(&services.keys));
@@ -223,7 +237,8 @@ fn grpc(services: &AllServices, body_bytes_max: usize) -> Result<Router> {
 fn options(config: &Config) -> Result<TranscoderOptions> {
     let aliases = config.rest.alias.iter().map(alias).collect::<Result<_>>()?;
     let body_bytes_max = config.server.body_bytes_max;
-    Ok(TranscoderOptions { body_bytes_max, aliases, ..TranscoderOptions::default() })
+    let json_depth_max = json::DEPTH_MAX;
+    Ok(TranscoderOptions { body_bytes_max, json_depth_max, aliases, ..Default::default() })
 }
 
 fn alias(alias: &AliasConfig) -> Result<Alias> {

@@ -6,20 +6,21 @@
 )]
 
 #[path = "../proto/codegen/mod.rs"]
-#[expect(
-    dead_code,
-    unreachable_pub,
-    reason = "it is a part of the build script, which asks for more"
-)]
 mod codegen;
 
+mod agents;
+mod bad_input;
+mod crash;
 mod engine;
 mod errors;
 mod generator;
 mod harness;
 mod json;
+mod keys;
 mod probe;
+mod runs;
 mod runtime;
+mod seeds;
 mod store;
 mod tidy;
 mod transcoder;

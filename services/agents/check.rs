@@ -1,5 +1,5 @@
-//! From a definition as a caller wrote it to one that is kept: every limit of the contract, each mistake with its field.
-//! Called by `create.rs` and `update.rs`.
+//! From a definition as a caller wrote it to one that is kept: every limit of the contract, each
+//! mistake with its field. Called by `create.rs` and `update.rs`.
 
 use serde_json::{Map, Value};
 

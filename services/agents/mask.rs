@@ -1,4 +1,5 @@
-//! Applies a field mask to a definition: the fields that it names are taken from the new one, all others stay.
+//! Applies a field mask to a definition: the fields that it names are taken from the new one, all
+//! others stay.
 
 use serde_json::{Map, Value};
 
@@ -28,7 +29,8 @@ const OUTPUT_ONLY: [&str; 7] =
 /// Fields whose own fields a mask may name.
 const NESTED: [&str; 2] = ["model_settings", "sim"];
 
-/// The current definition with the fields of `new` that the mask names; without a mask, with those that `new` sets.
+/// The current definition with the fields of `new` that the mask names; without a mask, with those
+/// that `new` sets.
 pub(super) fn merge(current: &pb::Agent, new: &pb::Agent, paths: &[String]) -> Result<pb::Agent> {
     let (mut merged, new) = (object(current)?, object(new)?);
     for path in named(paths, &new)? {

@@ -1,5 +1,5 @@
-//! The agents service: who does the work. One line per call; one file per call. A run of an agent is created by the runs
-//! service, which it is handed: there is one way to start a run.
+//! The agents service: who does the work. One line per call; one file per call. A run of an agent
+//! is created by the runs service, which it is handed: there is one way to start a run.
 
 mod check;
 mod convert;

@@ -1,5 +1,6 @@
-//! The bus within one process: a ring of frames per run, read by any number of subscriptions. A slow reader costs nothing: it
-//! finds that the ring has moved on and catches up from the journal. Called by `cache/mod.rs` only.
+//! The bus within one process: a ring of frames per run, read by any number of subscriptions. A
+//! slow reader costs nothing: it finds that the ring has moved on and catches up from the journal.
+//! Called by `cache/mod.rs` only.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

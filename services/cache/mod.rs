@@ -1,5 +1,6 @@
-//! What may be lost: live frames of runs, on their way from the worker to those who follow. The journal in the store is the
-//! truth; a follower that misses a frame reads it there. Called by `engine`, never asks the store.
+//! What may be lost: live frames of runs, on their way from the worker to those who follow. The
+//! journal in the store is the truth; a follower that misses a frame reads it there. Called by
+//! `engine`, never asks the store.
 
 mod memory;
 
@@ -142,7 +143,8 @@ impl Bus {
         Self { wire: Wire::Memory(Memory::default()) }
     }
 
-    /// Sends a frame to those who follow the run. Live text is also kept for those who come back to it, within limits.
+    /// Sends a frame to those who follow the run. Live text is also kept for those who come back to
+    /// it, within limits.
     pub fn publish(&self, run_id: Uuid, frame: Frame) {
         match &self.wire {
             Wire::Memory(memory) => memory.publish(run_id, frame),

@@ -1,4 +1,5 @@
-//! The demo's tool: a small HTTP handler over a data file, as a team would write one in any language.
+//! The demo's tool: a small HTTP handler over a data file, as a team would write one in any
+//! language.
 
 use std::future::Future;
 

@@ -1,5 +1,6 @@
-//! One claim of one run, as the function that drives it sees it. Made by `worker.rs`, consumed by `runtime`'s loop. The only
-//! way for driving code to change a run: intent before effect, one fenced commit per step.
+//! One claim of one run, as the function that drives it sees it. Made by `worker.rs`, consumed by
+//! `runtime`'s loop. The only way for driving code to change a run: intent before effect, one
+//! fenced commit per step.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use uuid::Uuid;
 use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Scope, Timestamp};
 
-/// What drives a run: the agent loop, handed in by `serve.rs`. Ends with what is to become of the run.
+/// What drives a run: the agent loop, handed in by `serve.rs`. Ends with what is to become of the
+/// run.
 pub type Drive = Arc<dyn Fn(Attempt) -> BoxFuture<'static, Outcome> + Send + Sync>;
 
 /// What a run is, pinned at its creation.
@@ -60,8 +62,8 @@ pub enum StepStatus {
     Unknown,
 }
 
-/// A journal row. `step` counts the rounds of the loop from 0; `call` is 0 for the model call of the round and 1, 2, … for
-/// its tool calls.
+/// A journal row. `step` counts the rounds of the loop from 0; `call` is 0 for the model call of
+/// the round and 1, 2, … for its tool calls.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     /// Round.
@@ -89,7 +91,8 @@ pub struct Intent {
     pub call: i32,
     /// Kind.
     pub kind: StepKind,
-    /// What is intended; a later attempt reads it back.
+    /// What is intended; a later attempt reads it back. Of a model call, `message_id` names the
+    /// message whose live text is void when another attempt goes on.
     pub request: Value,
 }
 
@@ -106,10 +109,12 @@ pub struct Finished {
     pub result: Value,
 }
 
-/// An event to append. `data` is the JSON of the message that `RunEvent.data` has for the type, in the contract's names.
+/// An event to append. `data` is the JSON of the message that `RunEvent.data` has for the type, in
+/// the contract's names.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
-    /// `step`, `tool.requested`, `tool.completed`, `tool.failed`; the engine itself writes every `run.*`.
+    /// `step`, `tool.requested`, `tool.completed`, `tool.failed`; the engine itself writes every
+    /// `run.*`.
     pub r#type: &'static str,
     /// Data.
     pub data: Value,
@@ -128,7 +133,8 @@ pub struct Usage {
     pub tool_calls: i32,
 }
 
-/// One transaction: steps end, events are appended, new intents are written. All or nothing, under the fence.
+/// One transaction: steps end, events are appended, new intents are written. All or nothing, under
+/// the fence.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
     /// Steps that end.
@@ -180,7 +186,8 @@ pub enum Outcome {
     Stopped,
 }
 
-/// The run is no longer ours, or the store is away. Driving code returns [`Outcome::Stopped`] at once.
+/// The run is no longer ours, or the store is away. Driving code returns [`Outcome::Stopped`] at
+/// once.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopped;
 
@@ -188,7 +195,8 @@ pub struct Stopped;
 pub trait Journal: Send + Sync {
     /// One fenced commit.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<(), Stopped>>;
-    /// Live text: `delta` begins at byte `offset` of the message `step_id`. Never waits, never fails; loss is allowed.
+    /// Live text: `delta` begins at byte `offset` of the message `step_id`. Never waits, never
+    /// fails; loss is allowed.
     fn token(&self, step_id: &str, offset: usize, delta: &str);
 }
 

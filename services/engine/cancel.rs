@@ -1,5 +1,5 @@
-//! A run is to stop. Asked for once, it always happens: at once when nobody drives the run, else when its worker confirms it, or
-//! by force when the worker does not. Called by the services.
+//! A run is to stop. Asked for once, it always happens: at once when nobody drives the run, else
+//! when its worker confirms it, or by force when the worker does not. Called by the services.
 
 use uuid::Uuid;
 
@@ -20,7 +20,8 @@ struct Asked {
 }
 
 impl Engine {
-    /// Cancels a run; the state that it is in now, `cancelling` or `cancelled`. Asking twice changes nothing.
+    /// Cancels a run; the state that it is in now, `cancelling` or `cancelled`. Asking twice
+    /// changes nothing.
     ///
     /// # Errors
     /// `run_not_found`; `run_not_cancellable` when the run has ended otherwise.

@@ -1,5 +1,5 @@
-//! A worker takes runs: lanes in turn, caps exact, each claim with a new epoch and an event that tells of it. One transaction for
-//! as many runs as there is room for. Called by `worker.rs` only.
+//! A worker takes runs: lanes in turn, caps exact, each claim with a new epoch and an event that
+//! tells of it. One transaction for as many runs as there is room for. Called by `worker.rs` only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -139,7 +139,8 @@ async fn open(tx: &Tx, run: Started, claimed: Claimed, now: Timestamp) -> Result
         for row in inbox::list(tx, run_id).await? {
             inbox.insert(row.key, serde_json::from_str(&row.payload).map_err(Error::internal)?);
         }
-        // A submitted output leaves no event of its own: after a wait, the wait is the last that was heard of the run.
+        // A submitted output leaves no event of its own: after a wait, the wait is the last that
+        // was heard of the run.
         let last = events::type_before(tx, run_id, seq).await?;
         if last.as_deref() != Some(Status::RequiresAction.event()) {
             draft = change.discards(discarded(&history)).draft("run.resumed")?;
@@ -150,11 +151,12 @@ async fn open(tx: &Tx, run: Started, claimed: Claimed, now: Timestamp) -> Result
     Ok(Taken { run, claimed, history, inbox, event })
 }
 
-/// The message whose text was streamed, but never committed.
+/// The message whose text was streamed, but never committed: the request of its model call names
+/// it.
 fn discarded(history: &[Recorded]) -> Option<String> {
     let begun = |r: &&Recorded| r.kind == StepKind::Llm && r.status == StepStatus::Started;
     let step = history.iter().rev().find(begun)?;
-    Some(step.request.get("step_id")?.as_str()?.to_owned())
+    Some(step.request.get("message_id")?.as_str()?.to_owned())
 }
 
 fn recorded(row: steps::Row) -> Result<Recorded> {

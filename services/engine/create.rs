@@ -1,5 +1,5 @@
-//! A run begins: its row, its place in the queue and its first event, in one transaction. Called by the services, which have
-//! checked agent, input and parameters. Never waits for a worker.
+//! A run begins: its row, its place in the queue and its first event, in one transaction. Called by
+//! the services, which have checked agent, input and parameters. Never waits for a worker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,8 @@ pub struct Created {
     pub expires_at: Timestamp,
 }
 
-/// A run that is ready to be written, in a transaction of the caller's or of ours. Writing it twice is an error.
+/// A run that is ready to be written, in a transaction of the caller's or of ours. Writing it twice
+/// is an error.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     scope: Scope,
@@ -106,8 +107,9 @@ impl Engine {
         Ok(prepared.created())
     }
 
-    /// Gives a run its id and its first event. Nothing is written: whoever prepares also calls [`Prepared::write`] in a
-    /// transaction of its own, and [`Engine::created`] when that is committed.
+    /// Gives a run its id and its first event. Nothing is written: whoever prepares also calls
+    /// [`Prepared::write`] in a transaction of its own, and [`Engine::created`] when that is
+    /// committed.
     ///
     /// # Errors
     /// `internal_error` when the run cannot be written as JSON.

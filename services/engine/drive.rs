@@ -1,9 +1,8 @@
-//! One claim of one run, driven to its outcome: calls the function that drives runs, watches over it, and settles what becomes of
-//! the run. Called by `worker.rs` only, as a task.
+//! One claim of one run, driven to its outcome: calls the function that drives runs, watches over
+//! it, and settles what becomes of the run. Called by `worker.rs` only, as a task.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use tokio::sync::watch;
@@ -41,10 +40,10 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Takes a slot for the run, and tells followers of the claim.
-    pub(super) fn new(engine: &Engine, taken: Taken, draining: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(engine: &Engine, taken: Taken, shutdown: CancellationToken) -> Self {
         let (lease, cancel) = (taken.claimed.lease, CancellationToken::new());
         let (sender, stop) = watch::channel(Stop::No);
-        let log = Log::new(engine, lease, taken.event.seq, cancel.clone(), draining);
+        let log = Log::new(engine, lease, taken.event.seq, cancel.clone(), shutdown);
         log.committed(std::slice::from_ref(&taken.event));
         let deadline = taken.run.deadline;
         let slot = Slot { epoch: lease.epoch, deadline, cancel, stop: sender };
@@ -138,9 +137,7 @@ impl Driver {
             Outcome::Cancelled(aborted_calls) => {
                 log.end(Commit::default(), End::Cancelled { aborted_calls }).await
             }
-            Outcome::Stopped if log.draining.load(Ordering::Acquire) => {
-                log.release(Release::Orderly).await
-            }
+            Outcome::Stopped if log.shutdown.is_cancelled() => log.release(Release::Orderly).await,
             Outcome::Stopped => log.release(Release::Stalled).await,
         }
     }

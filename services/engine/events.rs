@@ -1,5 +1,6 @@
-//! What the engine writes into a run's log: the data of every `run.*` event, in the contract's names and order. The loop's own
-//! events (`step`, `tool.*`) come ready-made in a commit. Never numbers an event: `journal.rs` does, under the run's row.
+//! What the engine writes into a run's log: the data of every `run.*` event, in the contract's
+//! names and order. The loop's own events (`step`, `tool.*`) come ready-made in a commit. Never
+//! numbers an event: `journal.rs` does, under the run's row.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! A claim ends: the run ends, waits for its caller, or is given back. Its last commit goes into the same transaction. Called by
-//! `worker.rs`; `conclude` also by `cancel.rs` and `sweep.rs`, for runs that nobody drives.
+//! A claim ends: the run ends, waits for its caller, or is given back. Its last commit goes into
+//! the same transaction. Called by `worker.rs`; `conclude` also by `cancel.rs` and `sweep.rs`, for
+//! runs that nobody drives.
 
 use std::sync::Arc;
 
@@ -156,7 +157,8 @@ pub(super) struct Conclusion<'a> {
     pub(super) end: &'a End,
 }
 
-/// Ends a run whose queue row is gone, in the same transaction. The first of its last events has the number `seq`.
+/// Ends a run whose queue row is gone, in the same transaction. The first of its last events has
+/// the number `seq`.
 pub(super) async fn conclude(
     tx: &Tx,
     run_id: Uuid,

@@ -1,6 +1,7 @@
-//! Following a run: first what the journal has after the caller's position, then what comes over the bus, without gap or repeat, to
-//! the terminal event. The journal is the truth: a gap in the bus, or its silence, sends the follower back there. Called by the
-//! services; a follower that goes away stops nothing.
+//! Following a run: first what the journal has after the caller's position, then what comes over
+//! the bus, without gap or repeat, to the terminal event. The journal is the truth: a gap in the
+//! bus, or its silence, sends the follower back there. Called by the services; a follower that goes
+//! away stops nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Engine;
@@ -32,11 +34,15 @@ struct Follower {
     ready: VecDeque<Event>,
     /// Live text that follows an event which is still to be read.
     held: Option<Token>,
+    /// Fires when this process drives no run any more: then the journal has the last word.
+    closing: CancellationToken,
+    closed: bool,
     ended: bool,
 }
 
 impl Engine {
-    /// The events after `after`, as they come, to the terminal one. An `Err` is the last item.
+    /// The events after `after`, as they come, to the terminal one, or to the end of this process's
+    /// work: then the caller may come back to another. An `Err` is the last item.
     ///
     /// # Errors
     /// `run_not_found`; `invalid_field` for a position that the run has not reached.
@@ -64,6 +70,8 @@ impl Engine {
             behind: true,
             ready: VecDeque::new(),
             held: None,
+            closing: self.inner.closing.clone(),
+            closed: false,
             ended: over && after.seq == place.last_seq,
         };
         let events = stream::unfold(follower, |mut follower| async move {
@@ -92,11 +100,26 @@ impl Follower {
                 }
                 continue;
             }
-            match timeout(self.idle, self.bus.next()).await {
-                Ok(Received::Frame(Frame::Durable(event))) => self.durable(event),
-                Ok(Received::Frame(Frame::Token(token))) => self.token(token),
-                Ok(Received::Lagged) | Err(_) => self.behind = true,
+            if self.closed {
+                return None;
             }
+            self.listen().await;
+        }
+    }
+
+    async fn listen(&mut self) {
+        let received = tokio::select! {
+            biased;
+            received = timeout(self.idle, self.bus.next()) => received,
+            () = self.closing.cancelled() => {
+                (self.behind, self.closed) = (true, true);
+                return;
+            }
+        };
+        match received {
+            Ok(Received::Frame(Frame::Durable(event))) => self.durable(event),
+            Ok(Received::Frame(Frame::Token(token))) => self.token(token),
+            Ok(Received::Lagged) | Err(_) => self.behind = true,
         }
     }
 

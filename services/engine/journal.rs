@@ -1,8 +1,8 @@
-//! Writes to a claimed run: one fenced transaction per commit, then the live frames of what was committed. Made by `worker.rs`,
-//! called by whatever drives the run through [`Journal`]; `finish.rs` writes the last commit with the same pieces.
+//! Writes to a claimed run: one fenced transaction per commit, then the live frames of what was
+//! committed. Made by `worker.rs`, called by whatever drives the run through [`Journal`];
+//! `finish.rs` writes the last commit with the same pieces.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(super) struct Log {
     pub(super) live: Live,
     pub(super) cancel: CancellationToken,
     /// The process stops: steps under way may end, none may begin.
-    pub(super) draining: Arc<AtomicBool>,
+    pub(super) shutdown: CancellationToken,
     state: Mutex<State>,
 }
 
@@ -67,12 +67,12 @@ impl Log {
         lease: Lease,
         seq: i64,
         cancel: CancellationToken,
-        draining: Arc<AtomicBool>,
+        shutdown: CancellationToken,
     ) -> Self {
         let inner = &engine.inner;
         let live = Live::new(inner.bus.clone(), inner.clock.clone(), lease.run_id, seq);
         let state = Mutex::new(State { last_seq: seq, open: HashSet::new() });
-        Self { engine: engine.clone(), lease, live, cancel, draining, state }
+        Self { engine: engine.clone(), lease, live, cancel, shutdown, state }
     }
 
     /// The commit as text, and which steps it opens and closes.
@@ -89,12 +89,13 @@ impl Log {
     }
 
     async fn write(&self, mut commit: Commit) -> Result<(), Stopped> {
-        let draining = self.draining.load(Ordering::Acquire);
+        let draining = self.shutdown.is_cancelled();
         if draining && !commit.intents.is_empty() {
-            commit.intents.clear();
-            if commit.finished.is_empty() && commit.events.is_empty() {
+            // What comes with a beginning waits for it; what has ended is kept.
+            if commit.finished.is_empty() {
                 return Err(Stopped);
             }
+            commit.intents.clear();
         }
         let begun: Vec<_> = commit.intents.iter().map(|i| (i.step, i.call)).collect();
         let ended: Vec<_> = commit.finished.iter().map(|f| (f.step, f.call)).collect();
@@ -114,7 +115,8 @@ impl Log {
         if draining && state.open.is_empty() { Err(Stopped) } else { Ok(()) }
     }
 
-    /// Writes, again and again while the database is away. A write whose answer was lost may have been done: the next try looks.
+    /// Writes, again and again while the database is away. A write whose answer was lost may have
+    /// been done: the next try looks.
     async fn insist(&self, entry: Arc<Entry>) -> Result<Written> {
         let (lease, now) = (self.lease, self.engine.now());
         insist(|again| {
@@ -194,7 +196,8 @@ impl Entry {
         Ok(())
     }
 
-    /// The events as they were committed by an earlier try, if they were; a commit without events shows by its steps.
+    /// The events as they were committed by an earlier try, if they were; a commit without events
+    /// shows by its steps.
     async fn found(&self, tx: &Tx, lease: Lease) -> Result<Option<Vec<Durable>>> {
         let rows = events::after(tx, lease.run_id, self.last_seq, 1000).await?;
         let log: Vec<Durable> = rows.into_iter().map(Durable::from).collect();
@@ -316,5 +319,109 @@ impl From<moves::Used> for Usage {
     fn from(used: moves::Used) -> Self {
         let moves::Used { input_tokens, output_tokens, model_calls, tool_calls } = used;
         Self { input_tokens, output_tokens, model_calls, tool_calls }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::super::attempt::NewEvent;
+    use super::super::{EngineConfig, NewRun};
+    use super::*;
+    use crate::cache::Bus;
+    use crate::kernel::{Clock, Environment, Scope};
+    use crate::store::{Store, StoreConfig, workers};
+
+    const SCOPE: Scope = Scope { project: Uuid::nil(), environment: Environment::Test };
+
+    /// A run that a worker has just taken.
+    async fn taken(folder: &tempfile::TempDir) -> Log {
+        let url = format!("sqlite:{}", folder.path().join("engine.db").display());
+        let (clock, config) = (Clock::manual(Timestamp(1_000_000)), StoreConfig::default());
+        let store = Store::open(&StoreConfig { url, ..config }, clock.clone()).await.unwrap();
+        let engine = Engine::new(store.clone(), Bus::memory(), clock, EngineConfig::default());
+        let spec = json!({ "name": "a", "model": "sim", "max_steps": 1, "timeout_seconds": 9 });
+        let new = NewRun {
+            agent_id: Uuid::nil(),
+            agent_version: 1,
+            spec: Arc::new(serde_json::from_value(spec).unwrap()),
+            input: Value::Null,
+            parameters: Map::new(),
+            timeout: None,
+            metadata: Map::new(),
+            session_id: None,
+            key_id: None,
+        };
+        engine.create(SCOPE, new).await.unwrap();
+        let (worker, now) = (Uuid::max(), engine.now());
+        store
+            .tx("test", move |tx| Box::pin(workers::register(tx, worker, now, now)))
+            .await
+            .unwrap();
+        let round = engine.claim(worker, 1).await.unwrap().unwrap();
+        let (lease, seq) = (round.taken[0].claimed.lease, round.taken[0].event.seq);
+        Log::new(&engine, lease, seq, CancellationToken::new(), CancellationToken::new())
+    }
+
+    async fn write(log: &Log, entry: &Arc<Entry>, again: bool) -> Written {
+        let (lease, now, entry) = (log.lease, log.engine.now(), Arc::clone(entry));
+        let job = log.engine.store().tx("test", move |tx| {
+            let entry = Arc::clone(&entry);
+            Box::pin(async move { write_in(tx, lease, &entry, (now, again)).await })
+        });
+        job.await.unwrap()
+    }
+
+    fn events(written: Written) -> Vec<Durable> {
+        match written {
+            Written::Done { events, .. } => events,
+            Written::Fenced => unreachable!("the run is ours"),
+        }
+    }
+
+    fn commits() -> [Commit; 3] {
+        let (step, call, kind) = (0, 0, StepKind::Llm);
+        let begun = Intent { step, call, kind, request: json!({ "n": 1 }) };
+        let ended = Finished { step, call, status: StepStatus::Ok, result: json!("x") };
+        let event = |n: i32| NewEvent { r#type: "step", data: json!({ "id": n }) };
+        let used = Usage { input_tokens: 1, output_tokens: 2, model_calls: 1, tool_calls: 0 };
+        [
+            Commit { intents: vec![begun], events: vec![event(1)], ..Commit::default() },
+            Commit { finished: vec![ended], usage: used, ..Commit::default() },
+            Commit { events: vec![event(2), event(3)], ..Commit::default() },
+        ]
+    }
+
+    #[tokio::test]
+    async fn a_commit_whose_answer_was_lost_is_written_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = taken(&folder).await;
+        for commit in commits() {
+            let entry = Arc::new(log.entry(commit).unwrap());
+            let first = events(write(&log, &entry, false).await);
+            let again = events(write(&log, &entry, true).await);
+            assert_eq!(first, again, "the second try finds what the first one wrote");
+            log.committed(&first);
+        }
+        let (conn, run_id) = (log.engine.store().read(), log.lease.run_id);
+        let log_rows = events::after(conn, run_id, 0, 100).await.unwrap();
+        let numbers: Vec<i64> = log_rows.iter().map(|row| row.seq).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5]);
+        let run = crate::store::runs::get(conn, SCOPE, run_id).await.unwrap();
+        assert_eq!((run.input_tokens, run.output_tokens, run.last_seq), (1, 2, 5));
+        assert_eq!(steps::list(conn, run_id).await.unwrap()[0].attempt, 1);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_was_not_written_is_written_by_the_next_try() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = taken(&folder).await;
+        for commit in commits() {
+            let entry = Arc::new(log.entry(commit).unwrap());
+            log.committed(&events(write(&log, &entry, true).await));
+        }
+        let rows = events::after(log.engine.store().read(), log.lease.run_id, 0, 100).await;
+        assert_eq!(rows.unwrap().len(), 5);
     }
 }

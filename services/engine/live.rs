@@ -1,6 +1,6 @@
-//! The live side of one claim: text as it comes, in frames of 20 ms or 1 KiB, numbered after the last durable event; and the
-//! durable events themselves once they are committed. Called by `journal.rs` and `worker.rs`. Never waits for a reader, never
-//! asks the store.
+//! The live side of one claim: text as it comes, in frames of 20 ms or 1 KiB, numbered after the
+//! last durable event; and the durable events themselves once they are committed. Called by
+//! `journal.rs` and `worker.rs`. Never waits for a reader, never asks the store.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

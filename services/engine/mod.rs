@@ -1,6 +1,7 @@
-//! Runs that outlive the process: claimed with an epoch, journaled step by step, resumed from the last journaled step. Called by
-//! the services (`create`, `cancel`, `submit`, `follow`, `wait`, reads) and by `serve.rs` (`run`). Never does a step itself: the
-//! function that drives a run is handed in.
+//! Runs that outlive the process: claimed with an epoch, journaled step by step, resumed from the
+//! last journaled step. Called by the services (`create`, `cancel`, `submit`, `follow`, `wait`,
+//! reads) and by `serve.rs` (`run`). Never does a step itself: the function that drives a run is
+//! handed in.
 
 pub mod attempt;
 mod cancel;
@@ -27,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use moka::future::Cache;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use config::EngineConfig;
@@ -65,6 +67,8 @@ struct Inner {
     work: Notify,
     /// The runs that this process drives.
     slots: Slots,
+    /// This process drives no run any more: who waits for one here waits in vain.
+    closing: CancellationToken,
 }
 
 impl Engine {
@@ -80,6 +84,7 @@ impl Engine {
             lanes: Mutex::default(),
             work: Notify::new(),
             slots: Slots::default(),
+            closing: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
     }

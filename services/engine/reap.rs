@@ -1,6 +1,7 @@
-//! Finds workers that are gone, and gives back what they held. A worker is gone when its lease is over by the clock and its beat
-//! stood still for two and a half heartbeats before our own eyes: neither a clock that jumps nor a database that was away reaps
-//! anybody. Called by `worker.rs` after its own heartbeat.
+//! Finds workers that are gone, and gives back what they held. A worker is gone when its lease is
+//! over by the clock and its beat stood still for two and a half heartbeats before our own eyes:
+//! neither a clock that jumps nor a database that was away reaps anybody. Called by `worker.rs`
+//! after its own heartbeat.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The runs that this process drives, and how each is told that something has come over it. Held by the engine; filled by
-//! `worker.rs`, read by `cancel.rs` and `sweep.rs`.
+//! The runs that this process drives, and how each is told that something has come over it. Held by
+//! the engine; filled by `worker.rs`, read by `cancel.rs` and `sweep.rs`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! The states of a run and the lawful moves between them: a pure table. Every statement that moves a run asks here first; no
-//! other file knows which move is lawful.
+//! The states of a run and the lawful moves between them: a pure table. Every statement that moves
+//! a run asks here first; no other file knows which move is lawful.
 
 use crate::kernel::{Error, Result};
 

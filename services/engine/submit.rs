@@ -1,5 +1,5 @@
-//! A caller hands over outputs of client tools, any subset of those that its run waits for. The first output of a call wins; the
-//! run goes on when none is missing. Called by the services.
+//! A caller hands over outputs of client tools, any subset of those that its run waits for. The
+//! first output of a call wins; the run goes on when none is missing. Called by the services.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,11 +35,12 @@ struct Handover {
 }
 
 impl Engine {
-    /// Hands over outputs; the state of the run then. Outputs that were handed over before are ignored. `key_id` is the key of
-    /// the caller, for the record.
+    /// Hands over outputs; the state of the run then. Outputs that were handed over before are
+    /// ignored. `key_id` is the key of the caller, for the record.
     ///
     /// # Errors
-    /// `run_not_found`; `run_not_waiting`; `validation_failed` for a call that the run does not wait for, and then nothing is
+    /// `run_not_found`; `run_not_waiting`; `validation_failed` for a call that the run does not
+    /// wait for, and then nothing is
     /// taken.
     pub async fn submit(
         &self,

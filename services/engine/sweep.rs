@@ -1,5 +1,6 @@
-//! What nobody drives still ends in time: runs that waited too long, cancels that no worker confirms, and driven runs whose driver
-//! does not notice its deadline. Called by `worker.rs`, each time it looks for work.
+//! What nobody drives still ends in time: runs that waited too long, cancels that no worker
+//! confirms, and driven runs whose driver does not notice its deadline. Called by `worker.rs`, each
+//! time it looks for work.
 
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ fn before(now: Timestamp, ms: u64) -> Timestamp {
     Timestamp(now.0.saturating_sub(micros))
 }
 
-/// Ends a run that waited too long: for its caller as `expired`, past its own deadline as `incomplete`.
+/// Ends a run that waited too long: for its caller as `expired`, past its own deadline as
+/// `incomplete`.
 async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Vec<Durable>> {
     let Some(seq) = queue::expire(tx, run_id, now).await? else { return Ok(Vec::new()) };
     let action = moves::required_action(tx, run_id).await?;

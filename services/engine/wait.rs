@@ -1,4 +1,5 @@
-//! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer: wait`.
+//! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer:
+//! wait`.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::Engine;
-use super::state::{Status, ends_log};
+use super::state::{ALL, Status};
 use crate::cache::{Durable, Frame, Received, Subscription};
 use crate::kernel::{Result, Scope};
 use crate::store::{moves, runs};
@@ -26,21 +27,22 @@ impl Until {
         action || status.is_terminal()
     }
 
-    /// Returns when the bus tells of it, or has lost frames.
-    async fn told(self, bus: &mut Subscription) {
+    /// The state that the bus tells of, when it is the one; `None` when frames were lost.
+    async fn told(self, bus: &mut Subscription) -> Option<Status> {
         loop {
-            let Received::Frame(frame) = bus.next().await else { return };
+            let Received::Frame(frame) = bus.next().await else { return None };
             let Frame::Durable(Durable { r#type, .. }) = frame else { continue };
-            let action = Status::RequiresAction.event() == &*r#type;
-            if ends_log(&r#type) || (action && self == Self::TerminalOrAction) {
-                return;
+            let moved = ALL.into_iter().find(|status| status.event() == &*r#type);
+            if let Some(status) = moved.filter(|status| self.is_met(*status)) {
+                return Some(status);
             }
         }
     }
 }
 
 impl Engine {
-    /// Waits at most `most`; the state that the run is in then.
+    /// Waits at most `most`, and not beyond the end of this process's work; the state that the run
+    /// is in then.
     ///
     /// # Errors
     /// `run_not_found`.
@@ -54,15 +56,24 @@ impl Engine {
         let end = Instant::now() + most;
         let mut bus = self.inner.bus.subscribe(run_id);
         loop {
+            // Looked at before the run is: what this process has done of it must not be missed.
+            let over = self.inner.closing.is_cancelled() || Instant::now() >= end;
             let place = moves::place(self.store().read(), scope, run_id).await?;
             let status = place.as_ref().and_then(|place| Status::parse(&place.status));
             let status = status.ok_or_else(|| runs::not_found(run_id))?;
-            if until.is_met(status) || Instant::now() >= end {
+            if over || until.is_met(status) {
                 return Ok(status);
             }
-            // Told or not, the store has the last word; silence is no proof that nothing happened.
+            // Silence is no proof that nothing happened: then the store is asked again.
             let look = end.min(Instant::now() + self.config().idle());
-            let _ = timeout_at(look, until.told(&mut bus)).await;
+            let told = tokio::select! {
+                told = timeout_at(look, until.told(&mut bus)) => told,
+                () = self.inner.closing.cancelled() => continue,
+            };
+            match told {
+                Ok(Some(Status::RequiresAction)) | Ok(None) | Err(_) => {}
+                Ok(Some(ended)) => return Ok(ended),
+            }
         }
     }
 }

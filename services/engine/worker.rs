@@ -1,9 +1,9 @@
-//! The worker: takes runs while it has free slots, drives each in a task of its own, beats, sweeps, reaps, and drains when the
-//! process stops. Started by `serve.rs` through [`Engine::run`]; one per process.
+//! The worker: takes runs while it has free slots, drives each in a task of its own, beats, sweeps,
+//! reaps, and drains when the process stops. Started by `serve.rs` through [`Engine::run`]; one per
+//! process.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -31,14 +31,16 @@ struct Worker {
     drive: Drive,
     id: Uuid,
     tasks: TaskTracker,
-    draining: Arc<AtomicBool>,
+    /// The process stops.
+    shutdown: CancellationToken,
     observations: Observations,
     /// Leases that the database says are ours, but nobody here drives: beats that saw them.
     unknown: HashMap<Lease, u32>,
 }
 
 impl Engine {
-    /// Works until `shutdown` fires, then drains: steps under way may end, what has not ended is given back.
+    /// Works until `shutdown` fires, then drains: steps under way may end, what has not ended is
+    /// given back. After that no wait for a run goes on, and no stream of its events.
     ///
     /// # Errors
     /// When the database is away at the start; later on it is waited for.
@@ -48,18 +50,21 @@ impl Engine {
             drive,
             id: ids::fresh(self.now()),
             tasks: TaskTracker::new(),
-            draining: Arc::default(),
+            shutdown,
             observations: Observations::new(self.config().heartbeat()),
             unknown: HashMap::new(),
         };
         worker.register(self.store().is_exclusive()).await?;
-        worker.work(&shutdown).await;
-        worker.drain().await
+        worker.work().await;
+        let drained = worker.drain().await;
+        self.inner.closing.cancel();
+        drained
     }
 }
 
 impl Worker {
-    /// Adds this worker. The first of an exclusive database gives back what was leased: its holders are dead.
+    /// Adds this worker. The first of an exclusive database gives back what was leased: its holders
+    /// are dead.
     async fn register(&self, first: bool) -> Result<()> {
         let (id, now) = (self.id, self.engine.now());
         let lease_until = now.plus(self.engine.config().lease());
@@ -75,7 +80,7 @@ impl Worker {
         register.await
     }
 
-    async fn work(&mut self, shutdown: &CancellationToken) {
+    async fn work(&mut self) {
         let mut beat = interval(self.engine.config().heartbeat());
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let poll_ms = self.engine.config().poll_ms.max(1);
@@ -84,15 +89,16 @@ impl Worker {
             // Replicas that started together need not look together.
             let poll = Duration::from_millis(poll_ms + rand::random_range(0..=poll_ms / 4));
             tokio::select! {
+                // What must not wait comes first: there may always be more to take.
                 biased;
-                () = shutdown.cancelled() => return,
+                () = self.shutdown.cancelled() => return,
                 _ = beat.tick() => self.heartbeat().await,
-                () = std::future::ready(()), if more => {}
-                () = self.engine.inner.work.notified() => {}
                 () = tokio::time::sleep_until(swept + poll) => {
                     swept = Instant::now();
                     self.logged("sweep", self.engine.sweep().await);
                 }
+                () = std::future::ready(()), if more => {}
+                () = self.engine.inner.work.notified() => {}
             }
             more = self.take().await;
         }
@@ -121,7 +127,7 @@ impl Worker {
     }
 
     fn start(&self, taken: Taken) {
-        let driver = Driver::new(&self.engine, taken, Arc::clone(&self.draining));
+        let driver = Driver::new(&self.engine, taken, self.shutdown.clone());
         self.tasks.spawn(driver.run(Arc::clone(&self.drive)));
     }
 
@@ -161,7 +167,8 @@ impl Worker {
         }
     }
 
-    /// A lease that nobody here drives: the answer to a claim was lost, or a run could not be given back.
+    /// A lease that nobody here drives: the answer to a claim was lost, or a run could not be given
+    /// back.
     async fn wonder(&mut self, lease: Lease) {
         let beats = self.unknown.entry(lease).or_insert(0);
         *beats += 1;
@@ -186,7 +193,6 @@ impl Worker {
     }
 
     async fn drain(self) -> Result<()> {
-        self.draining.store(true, Ordering::Release);
         self.tasks.close();
         let patience = Duration::from_millis(self.engine.config().drain_ms);
         if timeout(patience, self.tasks.wait()).await.is_err() {

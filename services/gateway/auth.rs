@@ -1,5 +1,6 @@
-//! Who calls: a key in one of three headers, checked against the store through a short cache, and its scope against the one
-//! that the contract asks for. One layer for all dialects. Puts a [`Caller`] into the extensions.
+//! Who calls: a key in one of three headers, checked against the store through a short cache, and
+//! its scope against the one that the contract asks for. One layer for all dialects. Puts a
+//! [`Caller`] into the extensions.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::caller::Grant;
 use crate::kernel::{Caller, Clock, Error, Reason, Result, Scope, Timestamp};
 use crate::keys::secret::{self, Pepper};
-use crate::store::{self, Store, tables::api_key};
+use crate::store::{Store, keys};
 
 /// How long a replica may go on with what it knows of a key: the bound on revocation.
 const KNOWN_S: u64 = 5;
@@ -41,7 +42,7 @@ struct Known {
     caller: Caller,
     expires_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
-    /// When a use was last noted, or is about to be: all calls of the next minute leave it at that.
+    /// When its use was last noted, in microseconds; 0: never.
     noted_at: AtomicI64,
 }
 
@@ -79,6 +80,16 @@ pub struct Authenticated<S> {
     auth: Arc<AuthLayer>,
 }
 
+impl Known {
+    /// True for one caller a minute: its use is to be noted.
+    fn is_note_due(&self, now: Timestamp) -> bool {
+        let noted = self.noted_at.load(Ordering::Relaxed);
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        Timestamp(noted).plus(TOUCH) <= now
+            && self.noted_at.compare_exchange(noted, now.0, set, get).is_ok()
+    }
+}
+
 impl Authenticator {
     /// Checks keys of this store; run the [`Toucher`] beside it.
     #[must_use]
@@ -105,7 +116,7 @@ impl Authenticator {
         if over(known.expires_at) || over(known.revoked_at) {
             return Err(invalid());
         }
-        if known.is_to_be_noted(now) {
+        if known.is_note_due(now) {
             // A full queue only makes `last_used_at` a little older.
             let _full = self.touches.try_send((known.caller.scope, known.caller.key_id));
         }
@@ -117,7 +128,7 @@ impl Authenticator {
             return Ok(known);
         }
         let load = async {
-            let row = store::keys::by_public_id(self.store.read(), public).await?;
+            let row = keys::by_public_id(self.store.read(), public).await?;
             Ok(row.map(known_from).map(Arc::new))
         };
         let loaded = self.known.try_get_with_by_ref(public, load).await;
@@ -130,18 +141,6 @@ impl Authenticator {
     }
 }
 
-impl Known {
-    /// True for one call a minute.
-    fn is_to_be_noted(&self, now: Timestamp) -> bool {
-        let at = self.noted_at.load(Ordering::Relaxed);
-        Timestamp(at).plus(TOUCH) <= now
-            && self
-                .noted_at
-                .compare_exchange(at, now.0, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-    }
-}
-
 impl Toucher {
     /// Notes uses until the authenticator is gone.
     pub async fn run(mut self) {
@@ -150,7 +149,7 @@ impl Toucher {
             let noted = self
                 .store
                 .tx("touch_key", move |tx| {
-                    Box::pin(async move { store::keys::touch(tx, scope, key, now).await })
+                    Box::pin(async move { keys::touch(tx, scope, key, now).await })
                 })
                 .await;
             if let Err(error) = noted {
@@ -202,7 +201,7 @@ where
     }
 }
 
-fn known_from((scope, row): (Scope, api_key::Model)) -> Known {
+fn known_from((scope, row): (Scope, keys::Key)) -> Known {
     let words: Vec<String> = serde_json::from_str(&row.scopes).unwrap_or_default();
     let grants = words.iter().filter_map(|word| Grant::parse(word)).collect();
     Known {

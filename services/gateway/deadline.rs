@@ -1,5 +1,6 @@
-//! Deadlines: `grpc-timeout` and `X-Server-Timeout`, capped by the server's own. A call that has not begun to answer by
-//! then is dropped with `request_timeout`; so is a stream whose caller set a deadline. Runs go on without their caller.
+//! Deadlines: `grpc-timeout` and `X-Server-Timeout`, capped by the server's own. A call that has
+//! not begun to answer by then is dropped with `request_timeout`; so is a stream whose caller set a
+//! deadline. Runs go on without their caller.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -126,7 +127,8 @@ fn late() -> Error {
     Error::new(Reason::RequestTimeout, Reason::RequestTimeout.row().example)
 }
 
-/// How long the caller wants to wait: `grpc-timeout` (a number of at most 8 digits and a unit, as gRPC has it) or
+/// How long the caller wants to wait: `grpc-timeout` (a number of at most 8 digits and a unit, as
+/// gRPC has it) or
 /// `X-Server-Timeout` (seconds, fractions allowed).
 fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
     if let Some(value) = headers.get("grpc-timeout") {

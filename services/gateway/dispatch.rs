@@ -1,5 +1,5 @@
-//! The end of the stack: gRPC to tonic's services, everything else to the health page or the transcoder. Makes sure that a
-//! failure which tonic itself found carries our reason too.
+//! The end of the stack: gRPC to tonic's services, everything else to the health page or the
+//! transcoder. Makes sure that a failure which tonic itself found carries our reason too.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -64,7 +64,8 @@ where
     }
 }
 
-/// A failure without a reason of ours, which tonic found before or beside our services, gets the one that fits.
+/// A failure without a reason of ours, which tonic found before or beside our services, gets the
+/// one that fits.
 fn reasoned(response: Response) -> Response {
     let headers = response.headers();
     if !headers.contains_key("grpc-status") || headers.contains_key("grpc-status-details-bin") {

@@ -1,4 +1,5 @@
-//! `/healthz` (the process lives) and `/readyz` (it may be sent work). gRPC has its own health service.
+//! `/healthz` (the process lives) and `/readyz` (it may be sent work). gRPC has its own health
+//! service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,5 @@
-//! From the wire to a call: one port, three dialects. `stack.rs` lists the middleware; `rest/` is the transcoder.
+//! From the wire to a call: one port, three dialects. `stack.rs` lists the middleware; `rest/` is
+//! the transcoder.
 
 pub mod auth;
 pub mod deadline;

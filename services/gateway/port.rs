@@ -1,5 +1,5 @@
-//! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on each, and lets calls in flight end when told to
-//! stop. Owns every connection's task.
+//! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on each, and lets calls in
+//! flight end when told to stop. Owns every connection's task.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use axum::body::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
@@ -28,7 +28,19 @@ const STREAMS_MAX: u32 = 256;
 /// Pause after a failed accept: the process is out of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` is done, then gives calls in flight `drain` to end.
+/// Connections of one kind, each a task.
+struct Connections<S> {
+    http: Builder<TokioExecutor>,
+    stack: S,
+    tasks: TaskTracker,
+    /// Calls in flight may end, and then the connection does.
+    ends: CancellationToken,
+    /// They may not.
+    cut: CancellationToken,
+}
+
+/// Serves until `stop` is done, then gives calls in flight `drain` to end. Until they have, whoever
+/// connects still gets an answer to one request, so that `/readyz` can tell of the drain.
 pub async fn serve<S>(
     listener: TcpListener,
     stack: S,
@@ -38,33 +50,90 @@ pub async fn serve<S>(
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let connections = TaskTracker::new();
-    let graceful = GracefulShutdown::new();
-    let http = builder();
-    tokio::pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut stop => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _peer)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        connections.spawn(connection(http.clone(), stream, stack.clone(), graceful.watcher()));
+    let calls = Connections::new(builder(), stack.clone());
+    tokio::select! {
+        never = calls.accept(&listener) => match never {},
+        () = stop => {}
     }
-    drop(listener);
-    connections.close();
+    let mut once = builder();
+    once.http1().keep_alive(false);
+    let late = Connections::new(once, stack);
     let ended = async {
-        graceful.shutdown().await;
-        connections.wait().await;
+        tokio::select! {
+            never = late.accept(&listener) => match never {},
+            () = calls.end() => {}
+        }
+        drop(listener);
+        late.end().await;
     };
     if tokio::time::timeout(drain, ended).await.is_err() {
-        tracing::warn!(left = connections.len(), "connections were cut at the end of the drain");
+        let left = calls.tasks.len() + late.tasks.len();
+        tracing::warn!(left, "connections were cut at the end of the drain");
+    }
+    calls.cut().await;
+    late.cut().await;
+}
+
+impl<S> Connections<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    fn new(http: Builder<TokioExecutor>, stack: S) -> Self {
+        let (ends, cut) = (CancellationToken::new(), CancellationToken::new());
+        Self { http, stack, tasks: TaskTracker::new(), ends, cut }
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> Infallible {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _peer)) => {
+                    self.tasks.spawn(self.connection(stream));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static + use<S> {
+        // Small frames of live text must not wait for more.
+        let _best_effort = stream.set_nodelay(true);
+        let (http, stack) = (self.http.clone(), self.stack.clone());
+        let (ends, cut) = (self.ends.clone(), self.cut.clone());
+        async move {
+            let service =
+                stack.map_request(|r: http::Request<hyper::body::Incoming>| r.map(Body::new));
+            let served =
+                http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+            tokio::pin!(served);
+            let outcome = tokio::select! {
+                outcome = served.as_mut() => outcome,
+                () = ends.cancelled() => {
+                    served.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        outcome = served => outcome,
+                        () = cut.cancelled() => return,
+                    }
+                }
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "a connection broke");
+            }
+        }
+    }
+
+    async fn end(&self) {
+        self.ends.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn cut(&self) {
+        self.cut.cancel();
+        self.end().await;
     }
 }
 
@@ -80,22 +149,4 @@ fn builder() -> Builder<TokioExecutor> {
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX as u32);
     http
-}
-
-async fn connection<S>(
-    http: Builder<TokioExecutor>,
-    stream: TcpStream,
-    stack: S,
-    watcher: hyper_util::server::graceful::Watcher,
-) where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    // Small frames of live text must not wait for more.
-    let _best_effort = stream.set_nodelay(true);
-    let service = stack.map_request(|r: http::Request<hyper::body::Incoming>| r.map(Body::new));
-    let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    if let Err(error) = watcher.watch(served.into_owned()).await {
-        tracing::debug!(%error, "a connection broke");
-    }
 }

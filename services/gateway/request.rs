@@ -1,4 +1,5 @@
-//! The outermost layer: a request id, a span, one log line, and an answer even when something panics.
+//! The outermost layer: a request id, a span, one log line, and an answer even when something
+//! panics.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;

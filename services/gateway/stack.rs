@@ -1,9 +1,11 @@
-//! The middleware, top to bottom, a reason beside each. One stack for gRPC, gRPC-Web and REST: what guards one guards all.
+//! The middleware, top to bottom, a reason beside each. One stack for gRPC, gRPC-Web and REST: what
+//! guards one guards all.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, header};
+use tower::util::option_layer;
 use tower::{Service, ServiceBuilder};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -29,13 +31,22 @@ const EXPOSED: [&str; 7] = [
     "allow",
 ];
 
+/// What a stack is: it answers every request, and every connection has a copy.
+pub trait Stack:
+    Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Stack for S where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// The whole stack over `inner`.
-pub fn stack<S>(
-    config: &ServerConfig,
-    clock: Clock,
-    auth: AuthLayer,
-    inner: S,
-) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+pub fn stack<S>(config: &ServerConfig, clock: Clock, auth: AuthLayer, inner: S) -> impl Stack
 where
     S: Service<Request, Response = Response, Error = Infallible, Future = Answer>
         + Clone
@@ -45,8 +56,9 @@ where
     ServiceBuilder::new()
         // Every answer has a request id and a log line, also that of a panic.
         .layer(RequestLayer { clock })
-        // Preflights carry no key, so they end here.
-        .layer(cors(&config.cors_origins))
+        // Preflights carry no key, so they end here. Without origins there is nothing to say to
+        // pages of others.
+        .layer(option_layer((!config.cors_origins.is_empty()).then(|| cors(&config.cors_origins))))
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)
         // Before authentication: a slow store counts too.

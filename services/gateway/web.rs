@@ -1,4 +1,5 @@
-//! gRPC-Web: everything inside this layer sees plain gRPC; tonic-web translates on the way in and out.
+//! gRPC-Web: everything inside this layer sees plain gRPC; tonic-web translates on the way in and
+//! out.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};

@@ -1,4 +1,5 @@
-//! The only reader of the time. Everything else is handed a [`Clock`], so that a test decides what time it is.
+//! The only reader of the time. Everything else is handed a [`Clock`], so that a test decides what
+//! time it is.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! The one error type and the one table of reasons. Everything fallible returns [`Error`]; the doors turn it into their
-//! own form in `kernel/reply.rs`. Never decides how an error looks on the wire.
+//! The one error type and the one table of reasons. Everything fallible returns [`Error`]; the
+//! doors turn it into their own form in `kernel/reply.rs`. Never decides how an error looks on the
+//! wire.
 
 use std::fmt;
 
@@ -28,7 +29,10 @@ pub struct Row {
 }
 
 macro_rules! reasons {
-    ($($name:ident $code:literal $info:literal $http:literal $grpc:ident $retry:literal $example:literal)*) => {
+    (
+        $($name:ident $code:literal $info:literal $http:literal $grpc:ident $retry:literal
+            $example:literal)*
+    ) => {
         /// Why a call failed. The same word in proto, Rust, SQL, logs, metrics and docs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Reason {
@@ -83,7 +87,8 @@ reasons! {
         "max_steps must be 1 to 200"
     UnknownParameter "unknown_parameter" "UNKNOWN_PARAMETER" 400 InvalidArgument false
         "the agent has no parameter colour; it has: language, tone"
-    InvalidParameterValue "invalid_parameter_value" "INVALID_PARAMETER_VALUE" 400 InvalidArgument false
+    InvalidParameterValue "invalid_parameter_value" "INVALID_PARAMETER_VALUE"
+        400 InvalidArgument false
         "parameter tone must be one of: formal, friendly"
     InvalidCursor "invalid_cursor" "INVALID_CURSOR" 400 InvalidArgument false
         "the cursor was not made by this server for this list"
@@ -107,11 +112,13 @@ reasons! {
         "image/png cannot be made; accept application/json"
     ValidationFailed "validation_failed" "VALIDATION_FAILED" 422 FailedPrecondition false
         "call_123 is not a call that the run waits for"
-    IdempotencyKeyReused "idempotency_key_reused" "IDEMPOTENCY_KEY_REUSED" 422 FailedPrecondition false
+    IdempotencyKeyReused "idempotency_key_reused" "IDEMPOTENCY_KEY_REUSED"
+        422 FailedPrecondition false
         "the idempotency key was used for another request"
     RateLimited "rate_limited" "RATE_LIMITED" 429 ResourceExhausted true
         "more than 100 requests a minute"
-    TooManyConcurrentRuns "too_many_concurrent_runs" "TOO_MANY_CONCURRENT_RUNS" 429 ResourceExhausted true
+    TooManyConcurrentRuns "too_many_concurrent_runs" "TOO_MANY_CONCURRENT_RUNS"
+        429 ResourceExhausted true
         "20 runs are in progress, the most that the plan allows"
     QuotaExceeded "quota_exceeded" "QUOTA_EXCEEDED" 429 ResourceExhausted true
         "the monthly quota of 10000 runs is used up"

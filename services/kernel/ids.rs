@@ -68,8 +68,8 @@ pub fn format(kind: Kind, id: Uuid) -> String {
     text
 }
 
-/// The UUID in an id of this kind; `None` for anything else. Case does not matter; `i`, `l` and `o` are read as the
-/// digits that they look like, as Crockford has it.
+/// The UUID in an id of this kind; `None` for anything else. Case does not matter; `i`, `l` and `o`
+/// are read as the digits that they look like, as Crockford has it.
 #[must_use]
 pub fn parse(kind: Kind, text: &str) -> Option<Uuid> {
     let digits = text.strip_prefix(kind.prefix())?.strip_prefix('_')?;

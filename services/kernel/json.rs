@@ -1,8 +1,14 @@
-//! `google.protobuf.Value` and `Struct` to and from the JSON values that the store and the runtime use.
+//! `google.protobuf.Value` and `Struct` to and from the JSON values that the store and the runtime
+//! use.
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct};
 use serde_json::{Map, Number, Value};
+
+/// Most levels of nesting of any JSON that comes in. protobuf libraries read at most 100 levels of
+/// messages, and a level of a
+/// `Value` costs up to three: what REST took in deeper could not be read back over gRPC.
+pub const DEPTH_MAX: u32 = 30;
 
 /// Largest whole number that a double holds exactly.
 const EXACT: f64 = 9_007_199_254_740_991.0;
@@ -19,6 +25,17 @@ pub fn from_value(value: prost_types::Value) -> Value {
         Some(Kind::ListValue(list)) => {
             Value::Array(list.values.into_iter().map(from_value).collect())
         }
+    }
+}
+
+/// True when a value has at most this many levels of nesting; a scalar has none.
+#[must_use]
+pub fn is_within(value: &Value, levels: u32) -> bool {
+    let below = |inner: &Value| levels > 0 && is_within(inner, levels - 1);
+    match value {
+        Value::Array(values) => levels > 0 && values.iter().all(below),
+        Value::Object(fields) => levels > 0 && fields.values().all(below),
+        _ => true,
     }
 }
 

@@ -138,7 +138,8 @@ impl<T> Paged<T> {
         Ok(Paged { items, has_more: self.has_more, next: self.next, total: self.total })
     }
 
-    /// Number, limit, rows and pages of offset paging; only when the page was asked for by its number.
+    /// Number, limit, rows and pages of offset paging; only when the page was asked for by its
+    /// number.
     #[must_use]
     pub fn figures(&self, page: &Page) -> Option<[i32; 4]> {
         let Position::Offset(number) = page.position else { return None };

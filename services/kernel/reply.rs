@@ -1,4 +1,5 @@
-//! How an [`Error`] looks on the wire: a `tonic::Status` with `google.rpc.ErrorInfo`, or our JSON envelope. The only maker of
+//! How an [`Error`] looks on the wire: a `tonic::Status` with `google.rpc.ErrorInfo`, or our JSON
+//! envelope. The only maker of
 //! `tonic::Status`.
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! What a version of an agent says, as the store keeps it and the runtime reads it. Written by `agents/convert.rs`, pinned
-//! by every run. Data only: the rules about it stand where it is checked.
+//! What a version of an agent says, as the store keeps it and the runtime reads it. Written by
+//! `agents/convert.rs`, pinned by every run. Data only: the rules about it stand where it is
+//! checked.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

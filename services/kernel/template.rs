@@ -5,8 +5,8 @@
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior, Value as Filled};
+use minijinja::value::{Serde, ValueKind};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value as Filled};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -50,6 +50,16 @@ impl Templates {
             env.set_syntax(syntax);
         }
         env.set_fuel(Some(FUEL));
+        env.set_formatter(|out, state, value| match value.kind() {
+            // As JSON: what a model reads is read by no Python.
+            ValueKind::Map | ValueKind::Seq => {
+                let text = serde_json::to_string(value).map_err(|error| {
+                    minijinja::Error::new(ErrorKind::BadSerialization, error.to_string())
+                })?;
+                out.write_str(&text).map_err(minijinja::Error::from)
+            }
+            _ => minijinja::escape_formatter(out, state, value),
+        });
         for name in REMOVED_FILTERS {
             env.remove_filter(name);
         }

@@ -1,4 +1,5 @@
-//! The first project and its first key: made once, when the store is empty, and keys made from the command line. Called by
+//! The first project and its first key: made once, when the store is empty, and keys made from the
+//! command line. Called by
 //! `serve.rs`, never by a door.
 
 use secrecy::{ExposeSecret, SecretString};

@@ -1,5 +1,5 @@
-//! The keys service: who may call. One line per call; one file per call. `secret.rs` knows how a key looks, `bootstrap.rs` makes
-//! the first one.
+//! The keys service: who may call. One line per call; one file per call. `secret.rs` knows how a
+//! key looks, `bootstrap.rs` makes the first one.
 
 pub mod bootstrap;
 mod change;
@@ -23,7 +23,8 @@ use crate::proto::runplane::v1::keys_service_server::KeysService;
 use crate::store::Store;
 use secret::Pepper;
 
-/// Makes the gateway forget what it knows of a key, by its public part, so that a change holds at once.
+/// Makes the gateway forget what it knows of a key, by its public part, so that a change holds at
+/// once.
 pub type Forget = Arc<dyn Fn(String) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The keys service.

@@ -1,4 +1,5 @@
-//! Where the pepper comes from: the configuration, or a file that is made on first start, readable by its owner only.
+//! Where the pepper comes from: the configuration, or a file that is made on first start, readable
+//! by its owner only.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
-//! The secret of a key: how it looks, how it is made, and what is kept of it. `gateway/auth.rs` checks with it, `keys/` and the
-//! command line make with it. Never logs or keeps a secret.
+//! The secret of a key: how it looks, how it is made, and what is kept of it. `gateway/auth.rs`
+//! checks with it, `keys/` and the command line make with it. Never logs or keeps a secret.
 //!
-//! `sk_live_` or `sk_test_`, 10 characters that name the key, 32 that are secret (190 bits), 6 that are the CRC-32 of all
-//! before them; base62. For secret scanners: `sk_(live|test)_[0-9A-Za-z]{48}`.
+//! `sk_live_` or `sk_test_`, 10 characters that name the key, 32 that are secret (190 bits), 6 that
+//! are the CRC-32 of all before them; base62. For secret scanners:
+//! `sk_(live|test)_[0-9A-Za-z]{48}`.
 
 use std::sync::Arc;
 
@@ -80,7 +81,8 @@ pub fn fresh(environment: Environment) -> Fresh {
     Fresh { public: random[..PUBLIC].to_owned(), secret: SecretString::from(secret) }
 }
 
-/// The environment and the public part of a well-formed secret; `None` for anything else, with no look into the store.
+/// The environment and the public part of a well-formed secret; `None` for anything else, with no
+/// look into the store.
 #[must_use]
 pub fn parse(secret: &str) -> Option<(Environment, &str)> {
     if !secret.is_ascii() || secret.len() != PREFIX + PUBLIC + HIDDEN + CHECK {

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::engine::NewRun;
 use crate::engine::events::Event;
 use crate::kernel::ids::{self, Kind};
-use crate::kernel::{Environment, Error, Result, Timestamp, json};
+use crate::kernel::{Environment, Error, Result, Scope, Timestamp, json};
 use crate::proto::codec::{Json, JsonError, List, Options, Plain, from_slice, from_slice_as};
 use crate::proto::runplane::v1 as pb;
 use crate::store::tables::run;
@@ -27,7 +28,7 @@ pub(super) fn run(row: run::Model, messages: Vec<pb::Message>, now: Timestamp) -
         status: status(&row.status).into(),
         input: row.input.map(|text| value(&text)).transpose()?.map(json::to_value),
         parameters: Some(json::to_struct(object(&row.parameters)?)),
-        output: row.output.map(|text| output(&text)).transpose()?,
+        output: row.output.map(|text| message(text.as_bytes())).transpose()?,
         error,
         required_action: row.required_action.map(|text| message(text.as_bytes())).transpose()?,
         messages,
@@ -55,7 +56,40 @@ pub(super) fn run(row: run::Model, messages: Vec<pb::Message>, now: Timestamp) -
     })
 }
 
-/// The message of an event. Its data was written in the contract's own JSON, so that this reads it as any caller could.
+/// The row of a run that has just been created, before it has an id and its times.
+pub(super) fn queued(scope: Scope, new: &NewRun) -> run::Model {
+    run::Model {
+        id: uuid::Uuid::nil(),
+        project_id: scope.project,
+        environment: scope.environment.as_str().to_owned(),
+        agent_id: new.agent_id,
+        agent_version: new.agent_version,
+        session_id: new.session_id.clone(),
+        key_id: new.key_id,
+        status: "queued".to_owned(),
+        input: (!new.input.is_null()).then(|| new.input.to_string()),
+        parameters: Value::Object(new.parameters.clone()).to_string(),
+        output: None,
+        error_code: None,
+        error_message: None,
+        required_action: None,
+        input_tokens: 0,
+        output_tokens: 0,
+        model_calls: 0,
+        tool_calls: 0,
+        metadata: Value::Object(new.metadata.clone()).to_string(),
+        incomplete_reason: None,
+        attempt: 0,
+        created_at: 0,
+        started_at: None,
+        completed_at: None,
+        expires_at: None,
+        last_seq: 1,
+    }
+}
+
+/// The message of an event. Its data was written in the contract's own JSON, so that this reads it
+/// as any caller could.
 pub(super) fn event(event: &Event) -> Result<pb::RunEvent> {
     Ok(pb::RunEvent {
         id: event.id.to_string(),
@@ -122,10 +156,6 @@ fn data(kind: &str, text: &[u8]) -> Result<pb::run_event::Data> {
 
 fn misread(error: JsonError) -> Error {
     Error::internal(format!("stored JSON: {error}"))
-}
-
-fn output(text: &str) -> Result<pb::RunOutput> {
-    Ok(pb::RunOutput { result: Some(json::to_value(value(text)?)) })
 }
 
 fn environment(word: &str) -> pb::Environment {

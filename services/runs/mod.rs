@@ -1,4 +1,5 @@
-//! The runs service: starts runs, follows them, feeds them and stops them. One line per call; one file per call.
+//! The runs service: starts runs, follows them, feeds them and stops them. One line per call; one
+//! file per call.
 
 mod cancel;
 mod convert;

@@ -1,4 +1,5 @@
-//! How long a call waits for a run: the request's `wait`, or else `Prefer: wait=N` (RFC 7240), or else not at all.
+//! How long a call waits for a run: the request's `wait`, or else `Prefer: wait=N` (RFC 7240), or
+//! else not at all.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use crate::kernel::{Error, Result};
 /// Longest wait, in seconds.
 const WAIT_S_MAX: u32 = 600;
 
-/// Seconds that `Prefer` asks for. Preferences that say nothing of waiting are left alone, as RFC 7240 has it; a wait that
-/// is longer than allowed is cut to the longest.
+/// Seconds that `Prefer` asks for. Preferences that say nothing of waiting are left alone, as RFC
+/// 7240 has it; a wait that is longer than allowed is cut to the longest.
 pub(super) fn preferred(metadata: &MetadataMap) -> Result<Option<u32>> {
     for value in metadata.get_all("prefer") {
         let Ok(text) = value.to_str() else { continue };

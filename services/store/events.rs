@@ -1,4 +1,5 @@
-//! Questions about the event log of runs: append only, gapless per run, read by position. Written by `engine` only.
+//! Questions about the event log of runs: append only, gapless per run, read by position. Written
+//! by `engine` only.
 
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,

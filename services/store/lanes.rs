@@ -1,5 +1,5 @@
-//! Questions about lanes: how many runs of an owner may go at once, and whose turn it is. Asked by `engine` only. Locking a lane
-//! is what makes its cap exact: whoever claims from it holds it.
+//! Questions about lanes: how many runs of an owner may go at once, and whose turn it is. Asked by
+//! `engine` only. Locking a lane is what makes its cap exact: whoever claims from it holds it.
 
 use sea_orm::ConnectionTrait;
 

@@ -1,5 +1,5 @@
-//! Questions that move a run: its state, usage and end. Asked by `engine` only, which has the run's queue row in hand and knows
-//! which move is lawful; each names the states that it may move from.
+//! Questions that move a run: its state, usage and end. Asked by `engine` only, which has the run's
+//! queue row in hand and knows which move is lawful; each names the states that it may move from.
 
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use uuid::Uuid;
@@ -77,7 +77,8 @@ pub struct Total {
     pub created_at: Timestamp,
 }
 
-/// Moves claimed runs to `status` and counts the claim and its event. Runs in none of the states `from` are left out.
+/// Moves claimed runs to `status` and counts the claim and its event. Runs in none of the states
+/// `from` are left out.
 pub async fn start(
     tx: &Tx,
     ids: &[Uuid],
@@ -168,7 +169,8 @@ pub async fn go_on(tx: &Tx, run_id: Uuid, step: Step<'_>, from: &[&str]) -> Resu
     Ok(tx.execute_raw(statement).await?.rows_affected() == 1)
 }
 
-/// Ends a run and adds the last of what it used; what it used in all. `None` when it is in none of the states `from`.
+/// Ends a run and adds the last of what it used; what it used in all. `None` when it is in none of
+/// the states `from`.
 pub async fn end(
     tx: &Tx,
     run_id: Uuid,
@@ -242,7 +244,8 @@ pub async fn place(
     }))
 }
 
-/// What a waiting run waits for, JSON. The engine's own question: it has the run's queue row in hand.
+/// What a waiting run waits for, JSON. The engine's own question: it has the run's queue row in
+/// hand.
 pub async fn required_action(tx: &Tx, run_id: Uuid) -> Result<Option<String>> {
     let sql = "SELECT required_action FROM runs WHERE id = $1";
     let Some(row) = tx.query_one_raw(statement(tx, sql, [run_id.into()])).await? else {

@@ -1,5 +1,6 @@
-//! Questions about the queue: one row per run that has not ended, and the only door to its log and journal. Whoever changes a
-//! run changes this row first, under its epoch; so everything about one run happens one after the other. Asked by `engine` only.
+//! Questions about the queue: one row per run that has not ended, and the only door to its log and
+//! journal. Whoever changes a run changes this row first, under its epoch; so everything about one
+//! run happens one after the other. Asked by `engine` only.
 
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 use uuid::Uuid;
@@ -117,8 +118,8 @@ pub async fn claim(
     rows.into_iter().map(claimed).collect()
 }
 
-/// The fence: sets aside the numbers of `events` events for this claim; `None` when the run is no longer its. A commit that
-/// ends a step shows that the run gets on.
+/// The fence: sets aside the numbers of `events` events for this claim; `None` when the run is no
+/// longer its. A commit that ends a step shows that the run gets on.
 pub async fn pass(tx: &Tx, lease: Lease, events: i64, gets_on: bool) -> Result<Option<Passed>> {
     let sql = "UPDATE run_queue SET next_seq = next_seq + $3,
             stalls = CASE WHEN $4 THEN 0 ELSE stalls END
@@ -161,7 +162,8 @@ pub async fn release(tx: &Tx, lease: Lease, how: Release, now: Timestamp) -> Res
     Ok(tx.execute_raw(statement(tx, &sql, values)).await?.rows_affected() == 1)
 }
 
-/// Gives back everything that a worker holds, or, with `None`, that anybody holds. How many runs that were.
+/// Gives back everything that a worker holds, or, with `None`, that anybody holds. How many runs
+/// that were.
 pub async fn release_all(tx: &Tx, worker: Option<Uuid>, now: Timestamp) -> Result<u64> {
     let sql = format!(
         "UPDATE run_queue SET state = 0, worker_id = NULL, priority = 0,
@@ -190,8 +192,8 @@ pub async fn held(tx: &Tx, worker: Uuid) -> Result<Vec<(Lease, bool)>> {
     rows.into_iter().map(held).collect()
 }
 
-/// Asks for a cancel: sets aside the number of its event. Says it, and whether a worker holds the run. `None` when the owner
-/// has no such live run, or a cancel was asked for before.
+/// Asks for a cancel: sets aside the number of its event. Says it, and whether a worker holds the
+/// run. `None` when the owner has no such live run, or a cancel was asked for before.
 pub async fn request_cancel(
     tx: &Tx,
     scope: Scope,
@@ -240,15 +242,16 @@ pub async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Option<i64>
     Ok(passed(row)?.map(|passed| passed.next_seq))
 }
 
-/// Runs whose cancel nobody will confirm: no worker holds them, or theirs has not answered since before `since`.
+/// Runs whose cancel nobody will confirm: no worker holds them, or theirs has not answered since
+/// before `since`.
 pub async fn unconfirmed(conn: &impl ConnectionTrait, since: Timestamp) -> Result<Vec<Uuid>> {
     let sql = "SELECT run_id FROM run_queue WHERE cancel_requested_at IS NOT NULL
         AND (state <> 1 OR cancel_requested_at <= $1) LIMIT 100";
     ids(conn.query_all_raw(statement(conn, sql, [since.0.into()])).await?)
 }
 
-/// Removes a run whose cancel was asked for, whoever holds it: its worker finds the fence closed. The number of its next
-/// event, `None` when it has ended.
+/// Removes a run whose cancel was asked for, whoever holds it: its worker finds the fence closed.
+/// The number of its next event, `None` when it has ended.
 pub async fn remove_cancelled(tx: &Tx, run_id: Uuid) -> Result<Option<i64>> {
     let sql = "DELETE FROM run_queue WHERE run_id = $1 AND cancel_requested_at IS NOT NULL
         RETURNING next_seq, cancel_requested_at";

@@ -1,5 +1,5 @@
-//! Statements written once for both databases: `$1`, `$2`… stand for values in either. Used by the questions that are too hot,
-//! or too particular, for entities.
+//! Statements written once for both databases: `$1`, `$2`… are values in either. Used by the
+//! questions that are too hot, or too particular, for entities.
 
 use sea_orm::{
     ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryTrait, Select, Statement, Value,
@@ -7,7 +7,8 @@ use sea_orm::{
 
 use crate::kernel::Result;
 
-/// Most rows or ids in one statement. Longer lists are cut, so that few distinct statements are prepared.
+/// Most rows or ids in one statement. Longer lists are cut, so that few distinct statements are
+/// prepared.
 pub(super) const CHUNK: usize = 32;
 
 /// A statement with its values.
@@ -29,7 +30,8 @@ pub(super) async fn only<E: EntityTrait>(
     Ok(row.map(|row| E::Model::from_query_result(&row, "")).transpose()?)
 }
 
-/// The words that lock the rows of a `SELECT` and pass over those locked by others. One writer needs no lock.
+/// The words that lock the rows of a `SELECT` and pass over those locked by others. One writer
+/// needs no lock.
 pub(super) fn skip_locked(conn: &impl ConnectionTrait) -> &'static str {
     match conn.get_database_backend() {
         DbBackend::Postgres => " FOR UPDATE SKIP LOCKED",
@@ -58,7 +60,8 @@ pub(super) fn places(first: usize, count: usize) -> String {
     text
 }
 
-/// Cuts a slice into pieces whose lengths are powers of two, at most [`CHUNK`]: 13 becomes 8, 4 and 1.
+/// Cuts a slice into pieces whose lengths are powers of two, at most [`CHUNK`]: 13 becomes 8, 4 and
+/// 1.
 pub(super) fn pieces<T>(mut all: &[T]) -> Vec<&[T]> {
     let mut pieces = Vec::new();
     while !all.is_empty() {

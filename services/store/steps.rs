@@ -1,5 +1,5 @@
-//! Questions about the journal: which steps of a run were begun, and what came of them. Asked by `engine` only, under the
-//! fence of the run's queue row.
+//! Questions about the journal: which steps of a run were begun, and what came of them. Asked by
+//! `engine` only, under the fence of the run's queue row.
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
@@ -49,7 +49,8 @@ pub struct Writer {
     pub now: Timestamp,
 }
 
-/// Writes the intent; a step that another claim had begun counts one attempt more. One that has ended stays as it is.
+/// Writes the intent; a step that another claim had begun counts one attempt more. One that has
+/// ended stays as it is.
 pub async fn begin(tx: &Tx, writer: Writer, begun: Begun<'_>) -> Result<()> {
     let sql = "INSERT INTO run_steps AS s
         (run_id, step, call, kind, idem_key, status, attempt, epoch, request, started_at)

@@ -1,4 +1,5 @@
-//! Questions about workers: which processes hold leases, and which have stopped beating. Asked by `engine` only.
+//! Questions about workers: which processes hold leases, and which have stopped beating. Asked by
+//! `engine` only.
 
 use sea_orm::{ConnectionTrait, EntityTrait};
 use uuid::Uuid;

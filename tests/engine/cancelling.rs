@@ -42,7 +42,7 @@ on_both! {
         begun.notified().await;
         assert_eq!(rig.engine.cancel(SCOPE, run).await.expect("asked"), Status::Cancelling);
         assert_eq!(rig.ended(run).await, Status::Cancelled);
-        assert_eq!(rig.last(run).await["aborted_calls"], json!(["call_1"]));
+        assert_eq!(rig.last(run).await["cancellation"]["aborted_calls"], json!(["call_1"]));
         let types = rig.types(run).await;
         assert_eq!(types[1..], ["run.in_progress", "run.cancelling", "run.cancelled"]);
         told.notify_one();

@@ -1,4 +1,5 @@
-//! Following a run: from any position, at any time, every later durable event once and byte-identical.
+//! Following a run: from any position, at any time, every later durable event once and
+//! byte-identical.
 
 use std::sync::Arc;
 

@@ -25,7 +25,8 @@ on_both! {
         assert_eq!(types, ["run.created", "run.in_progress", "step", "run.completed"]);
         let id = ids::format(ids::Kind::Run, run);
         let agent = ids::format(ids::Kind::Agent, Uuid::from_u128(7));
-        let created = json!({ "id": id, "status": "queued", "agent_id": agent, "agent_version": 1 });
+        let created =
+            json!({ "id": id, "status": "queued", "agent_id": agent, "agent_version": 1 });
         assert_eq!(data(&log[0]), created);
         assert_eq!(data(&log[1]), json!({ "id": id, "status": "in_progress", "attempt": 1 }));
         let completed = json!({

@@ -1,4 +1,5 @@
-//! What the engine promises of a run, on SQLite and on Postgres from one body: with scripted drivers instead of agents.
+//! What the engine promises of a run, on SQLite and on Postgres from one body: with scripted
+//! drivers instead of agents.
 
 mod cancelling;
 mod crashing;

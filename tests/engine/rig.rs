@@ -117,7 +117,8 @@ impl Rig {
         run_queue::Entity::find().all(self.db.store.read()).await.expect("a queue")
     }
 
-    /// The whole log, checked: numbers from 1 without gaps, nothing after the end, the run row agrees.
+    /// The whole log, checked: numbers from 1 without gaps, nothing after the end, the run row
+    /// agrees.
     pub async fn log(&self, run: Uuid) -> Vec<Event> {
         let page = self.engine.events_page(SCOPE, run, 0, 1000).await.expect("a log");
         assert!(!page.has_more);
@@ -162,13 +163,19 @@ impl Working {
         Self { shutdown, task }
     }
 
+    /// Tells it to end.
+    pub fn tell(&self) {
+        self.shutdown.cancel();
+    }
+
     /// Ends it in order.
     pub async fn stop(self) {
         self.shutdown.cancel();
         tokio::time::timeout(LONG, self.task).await.expect("it drains").expect("no panic");
     }
 
-    /// Ends its beat and its claims at once, without a word to the database. What it drives goes on: a zombie.
+    /// Ends its beat and its claims at once, without a word to the database. What it drives goes
+    /// on: a zombie.
     pub async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.expect_err("killed").is_cancelled());
@@ -198,7 +205,7 @@ pub async fn complete(attempt: &Attempt) -> Outcome {
 
 /// The intent of a round's model call.
 pub fn begin(step: i32) -> Commit {
-    let request = json!({ "step_id": format!("stp_{step}") });
+    let request = json!({ "message_id": format!("stp_{step}") });
     let intent = Intent { step, call: 0, kind: StepKind::Llm, request };
     Commit { intents: vec![intent], ..Commit::default() }
 }

@@ -1,4 +1,5 @@
-//! Runs that wait for their caller: outputs in any subset, the first of a call wins, too late is too late.
+//! Runs that wait for their caller: outputs in any subset, the first of a call wins, too late is
+//! too late.
 
 use std::time::Duration;
 

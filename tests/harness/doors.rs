@@ -101,10 +101,7 @@ impl PartialEq for Failure {
 impl Client {
     /// A caller at the server with this URL. Without a key it sends none.
     pub fn new(door: Door, url: &str, key: Option<&str>) -> Self {
-        static CRYPTO: Once = Once::new();
-        CRYPTO.call_once(|| {
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        });
+        crypto();
         let bearer = key.map(|key| ("authorization".to_owned(), format!("Bearer {key}")));
         Self {
             door,
@@ -368,6 +365,14 @@ impl Failure {
             headers,
         }
     }
+}
+
+/// Makes ring the provider of TLS in this process, as `main.rs` does.
+pub fn crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
 }
 
 fn path(method: &MethodDescriptor) -> http::uri::PathAndQuery {

@@ -1,11 +1,14 @@
 //! What the tests stand on: databases, the app on a free port, its three doors, fake providers, and
 //! what is compared. Proves nothing itself.
 
+pub mod app;
 pub mod contract;
 pub mod databases;
 pub mod doors;
 pub mod fake_models;
+pub mod process;
 mod raw;
 pub mod redact;
 pub mod rest;
+pub mod story;
 pub mod web;

@@ -1,4 +1,5 @@
-//! Takes out of an answer what no two runs share: ids, times and durations. What is left compares.
+//! Takes out of an answer what no two runs share: ids, times, durations, secrets. What is left
+//! compares.
 
 use std::collections::HashMap;
 
@@ -12,14 +13,20 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// The value with `run_1` for the first id of a run, `TIME` for moments and `0` for durations.
+    /// The value with `run_1` for the first id of a run, `TIME` for moments, `0` for durations.
     pub fn redact(&mut self, value: &Value) -> Value {
         match value {
             Value::String(text) => Value::from(self.text(text)),
             Value::Array(items) => items.iter().map(|item| self.redact(item)).collect(),
             Value::Object(fields) => {
-                let pairs = fields.iter().map(|(name, value)| match name.as_str() {
+                // Noted once a minute: whether it is there already is chance.
+                let kept = fields.iter().filter(|(name, _)| *name != "last_used_at");
+                let pairs = kept.map(|(name, value)| match name.as_str() {
                     "latency_ms" => (name.clone(), Value::from(0)),
+                    // What only its holder may know, and its beginning.
+                    "secret" | "prefix" | "next_cursor" if value.is_string() => {
+                        (name.clone(), Value::from(name.to_uppercase()))
+                    }
                     _ => (name.clone(), self.redact(value)),
                 });
                 Value::Object(pairs.collect())
@@ -32,14 +39,24 @@ impl Redactor {
         if is_time(text) {
             return "TIME".to_owned();
         }
-        let Some(kind) = id_kind(text) else { return text.to_owned() };
-        if let Some(known) = self.seen.get(text) {
+        let ends_word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+        text.split_inclusive(ends_word)
+            .map(|piece| {
+                let word = piece.trim_end_matches(ends_word);
+                self.word(word) + &piece[word.len()..]
+            })
+            .collect()
+    }
+
+    fn word(&mut self, word: &str) -> String {
+        let Some(kind) = id_kind(word) else { return word.to_owned() };
+        if let Some(known) = self.seen.get(word) {
             return known.clone();
         }
         let count = self.counts.entry(kind.to_owned()).or_default();
         *count += 1;
         let short = format!("{kind}_{count}");
-        self.seen.insert(text.to_owned(), short.clone());
+        self.seen.insert(word.to_owned(), short.clone());
         short
     }
 }
@@ -60,9 +77,10 @@ fn is_time(text: &str) -> bool {
 fn ids_times_and_durations_are_taken_out() {
     let id = "run_01jd8w5zq3v9t2m7k4c6b8n0ap";
     let other = "run_01jd8w5zq3v9t2m7k4c6b8n0aq";
-    let value = serde_json::json!({"a": [id, other, id], "latency_ms": 7, "run_id": "run_x",
+    let value = serde_json::json!({"a": [id, other, format!("no {id}, no")], "latency_ms": 7,
+        "run_id": "run_x",
         "at": "2026-01-01T00:00:00.5Z"});
-    let expected = serde_json::json!({"a": ["run_1", "run_2", "run_1"], "latency_ms": 0,
+    let expected = serde_json::json!({"a": ["run_1", "run_2", "no run_1, no"], "latency_ms": 0,
         "run_id": "run_x", "at": "TIME"});
     assert_eq!(Redactor::default().redact(&value), expected);
 }

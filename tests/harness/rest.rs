@@ -69,6 +69,8 @@ impl Call {
         };
         let mut pairs = Vec::new();
         fields.iter().for_each(|(name, value)| query(name, value, &mut pairs));
+        // In one order, whatever that of the fields is.
+        pairs.sort_by(|a, b| name_of(a).cmp(name_of(b)));
         if !pairs.is_empty() {
             target = format!("{target}?{}", pairs.join("&"));
         }
@@ -156,6 +158,10 @@ fn query(name: &str, value: &Value, pairs: &mut Vec<String>) {
         }
         value => pairs.push(format!("{name}={}", escape(&plain(value)))),
     }
+}
+
+fn name_of(pair: &str) -> &str {
+    pair.split('=').next().unwrap_or_default()
 }
 
 fn escape(text: &str) -> String {

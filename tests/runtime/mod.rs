@@ -6,5 +6,5 @@ mod cancel;
 mod crash;
 mod ledger;
 mod providers;
-mod tool_server;
+pub mod tool_server;
 mod tools;

@@ -80,32 +80,61 @@ async fn paths_lead_to_methods_and_variables_are_decoded_once() {
 
 #[tokio::test]
 async fn paths_that_lead_nowhere_or_hold_nonsense_say_so() {
-    check(&[], vec![
-        ("GET", "/v1/nothing", "", 404, code("route_not_found")),
-        ("GET", "/v1/things/", "", 404, code("route_not_found")),
-        ("GET", "/v1/things/abc/", "", 404, code("route_not_found")),
-        ("GET", "/v1//things/abc", "", 404, code("route_not_found")),
-        ("GET", "/v1/files/", "", 404, code("route_not_found")),
-        ("GET", "/V1/things/abc", "", 404, code("route_not_found")),
-        ("GET", "/v1/things/%zz", "", 400, error("invalid_field", "name")),
-        ("GET", "/v1/things/%4", "", 400, error("invalid_field", "name")),
-        ("GET", "/v1/things/%ff", "", 400, error("invalid_field", "name")),
-        ("GET", "/v1/files/a/%ff", "", 400, error("invalid_field", "path")),
-        ("GET", "/v1/kinds/x/2024-01-02T00:00:00Z/red/AA/w", "", 400,
-            error("invalid_field", "count")),
-        ("GET", "/v1/kinds/1/yesterday/red/AA/w", "", 400, error("invalid_field", "at")),
-        ("GET", "/v1/kinds/1/2024-01-02T03:04:05Z/pink/AA/w", "", 400,
-            error("invalid_field", "color")),
-        ("GET", "/v1/kinds/1/2024-01-02T03:04:05Z/red/!/w", "", 400,
-            error("invalid_field", "data")),
-        ("PUT", "/v1/things/abc", "", 405,
-            json!({"error": {
-                "code": "method_not_allowed",
-                "details": {"allow": "GET, HEAD, DELETE, PATCH, PURGE"},
-            }})),
-        ("GET", "/v1/things/a:archive", "", 405, json!({"error": {"details": {"allow": "POST"}}})),
-        ("HEAD", "/v1/watch/a", "", 405, json!(null)),
-    ])
+    check(
+        &[],
+        vec![
+            ("GET", "/v1/nothing", "", 404, code("route_not_found")),
+            ("GET", "/v1/things/", "", 404, code("route_not_found")),
+            ("GET", "/v1/things/abc/", "", 404, code("route_not_found")),
+            ("GET", "/v1//things/abc", "", 404, code("route_not_found")),
+            ("GET", "/v1/files/", "", 404, code("route_not_found")),
+            ("GET", "/V1/things/abc", "", 404, code("route_not_found")),
+            ("GET", "/v1/things/%zz", "", 400, error("invalid_field", "name")),
+            ("GET", "/v1/things/%4", "", 400, error("invalid_field", "name")),
+            ("GET", "/v1/things/%ff", "", 400, error("invalid_field", "name")),
+            ("GET", "/v1/files/a/%ff", "", 400, error("invalid_field", "path")),
+            (
+                "GET",
+                "/v1/kinds/x/2024-01-02T00:00:00Z/red/AA/w",
+                "",
+                400,
+                error("invalid_field", "count"),
+            ),
+            ("GET", "/v1/kinds/1/yesterday/red/AA/w", "", 400, error("invalid_field", "at")),
+            (
+                "GET",
+                "/v1/kinds/1/2024-01-02T03:04:05Z/pink/AA/w",
+                "",
+                400,
+                error("invalid_field", "color"),
+            ),
+            (
+                "GET",
+                "/v1/kinds/1/2024-01-02T03:04:05Z/red/!/w",
+                "",
+                400,
+                error("invalid_field", "data"),
+            ),
+            (
+                "PUT",
+                "/v1/things/abc",
+                "",
+                405,
+                json!({"error": {
+                    "code": "method_not_allowed",
+                    "details": {"allow": "GET, HEAD, DELETE, PATCH, PURGE"},
+                }}),
+            ),
+            (
+                "GET",
+                "/v1/things/a:archive",
+                "",
+                405,
+                json!({"error": {"details": {"allow": "POST"}}}),
+            ),
+            ("HEAD", "/v1/watch/a", "", 405, json!(null)),
+        ],
+    )
     .await;
     let reply = send("PUT", "/v1/things/abc", &[], "").await;
     assert_eq!(reply.header("allow"), "GET, HEAD, DELETE, PATCH, PURGE");

@@ -9,7 +9,7 @@ use crate::kernel::error::{Error, Reason};
 
 use super::{
     call::Call,
-    json::{self, Json, JsonError, Kind, Message},
+    json::{self, Json, JsonError, Kind, Message, Plain},
     path,
     query::{self, Pair},
 };
@@ -24,12 +24,12 @@ impl Call {
     /// The body as the whole request; no body is an empty request. No query may be given.
     pub fn whole<M: Json>(&self) -> Result<M, Error> {
         self.no_query()?;
-        if self.body.is_empty() { Ok(M::default()) } else { parse(&self.body) }
+        if self.body.is_empty() { Ok(M::default()) } else { self.parse(&self.body) }
     }
 
     /// The body as one message field of the request.
     pub fn field<M: Json>(&self) -> Result<Option<M>, Error> {
-        if self.body.is_empty() { Ok(None) } else { parse(&self.body).map(Some) }
+        if self.body.is_empty() { Ok(None) } else { self.parse(&self.body).map(Some) }
     }
 
     /// The body as a field of another kind: a request with nothing but that field.
@@ -39,7 +39,7 @@ impl Call {
         }
         let value: &RawValue =
             serde_json::from_slice(&self.body).map_err(|error| malformed(&error.to_string()))?;
-        parse(format!("{{\"{field}\":{}}}", value.get()).as_bytes())
+        self.parse(format!("{{\"{field}\":{}}}", value.get()).as_bytes())
     }
 
     /// Paths of the fields that the body names.
@@ -75,6 +75,12 @@ impl Call {
         parse(&text).map_err(|error| misfit(field, &error.to_string()))
     }
 
+    fn parse<M: Json>(&self, body: &[u8]) -> Result<M, Error> {
+        let depth_max = self.options.json_depth_max;
+        let options = json::Options { depth_max, ..json::Options::DEFAULT };
+        json::from_slice_as::<Plain, M>(body, &options).map_err(told)
+    }
+
     /// The path without the rule's verb, still encoded.
     fn path_text(&self) -> &str {
         let path = self.path.as_deref().unwrap_or_else(|| self.uri.path());
@@ -85,10 +91,6 @@ impl Call {
     fn query_text(&self) -> &str {
         self.uri.query().unwrap_or_default()
     }
-}
-
-fn parse<M: Json>(body: &[u8]) -> Result<M, Error> {
-    json::from_slice(body).map_err(told)
 }
 
 fn misfit(field: &str, why: &str) -> Error {

@@ -42,6 +42,8 @@ use table::{Answer, Api, Rule, Shape};
 pub struct TranscoderOptions {
     /// Bytes that a request body may have.
     pub body_bytes_max: usize,
+    /// Levels of nesting that a JSON body may have, at most 127.
+    pub json_depth_max: u32,
     /// Parameters that a query may have.
     pub query_pairs_max: usize,
     /// Bytes that a query may have.
@@ -70,6 +72,7 @@ impl Default for TranscoderOptions {
     fn default() -> Self {
         Self {
             body_bytes_max: 1024 * 1024,
+            json_depth_max: 100,
             query_pairs_max: 128,
             query_bytes_max: 16 * 1024,
             first_item_wait_ms: 250,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct EngineConfig {
     /// Most runs that this process drives at once. Default 256.
     pub concurrent_runs: usize,
-    /// Most runs of one project's environment that are driven at once, on all replicas. Default 1000.
+    /// Most runs of one project's environment that are driven at once, on all replicas. Default
+    /// 1000.
     pub lane_runs: i32,
     /// Milliseconds between two heartbeats of a worker. Default 3000.
     pub heartbeat_ms: u64,
@@ -22,7 +23,7 @@ pub struct EngineConfig {
     pub cancel_ms: u64,
     /// Milliseconds past its deadline after which a run is stopped from outside. Default 2000.
     pub overdue_ms: u64,
-    /// Milliseconds that steps under way may take when the process stops. Default 25000.
+    /// Milliseconds that steps under way may take when the process stops. Default 20000.
     pub drain_ms: u64,
     /// Milliseconds of silence after which a follower looks into the journal. Default 2000.
     pub idle_ms: u64,
@@ -39,7 +40,7 @@ impl Default for EngineConfig {
             stalls_max: 5,
             cancel_ms: 10_000,
             overdue_ms: 2000,
-            drain_ms: 25_000,
+            drain_ms: 20_000,
             idle_ms: 2000,
         }
     }

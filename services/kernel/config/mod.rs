@@ -1,5 +1,6 @@
-//! The configuration: `config.toml` (compiled in, the reference page), then a file, then the environment. The only reader of
-//! the environment. Every part takes its own section; nothing else knows where a value came from.
+//! The configuration: `config.toml` (compiled in, the reference page), then a file, then the
+//! environment. The only reader of the environment. Every part takes its own section; nothing else
+//! knows where a value came from.
 
 mod engine;
 mod store;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::model::RawCall;
 use super::record::{Asked, ToolError};
+use crate::kernel::json;
 use crate::kernel::schema::Schema;
 use crate::kernel::spec::Tool;
 
@@ -89,6 +90,11 @@ pub(crate) fn asked(id: String, raw: RawCall) -> Asked {
 }
 
 fn within(arguments: Map<String, Value>) -> (Map<String, Value>, Option<String>) {
+    let shallow = |inner: &Value| json::is_within(inner, json::DEPTH_MAX - 1);
+    if !arguments.values().all(shallow) {
+        let problem = format!("the arguments are nested deeper than {} levels", json::DEPTH_MAX);
+        return (Map::new(), Some(problem));
+    }
     let bytes = serde_json::to_string(&arguments).map_or(usize::MAX, |text| text.len());
     if bytes <= ARGUMENT_BYTES_MAX {
         return (arguments, None);
@@ -97,13 +103,14 @@ fn within(arguments: Map<String, Value>) -> (Map<String, Value>, Option<String>)
     (Map::new(), Some(problem))
 }
 
-/// An answer cut to what the model is told, with a marker where it was cut.
+/// An answer cut to what the model is told, with a marker where it was cut. One that is nested too
+/// deep for the contract is told as text.
 pub(crate) fn bounded(output: Value) -> Value {
     let text = match output {
         Value::String(text) => text,
         other => {
             let text = other.to_string();
-            if text.len() <= OUTPUT_BYTES_MAX {
+            if text.len() <= OUTPUT_BYTES_MAX && json::is_within(&other, json::DEPTH_MAX) {
                 return other;
             }
             text

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::kernel::config::StoreConfig;
 use super::super::{Tx, Work, guarded};
 use super::lock::FileLock;
+use crate::kernel::config::StoreConfig;
 use crate::kernel::{Error, Reason, Result};
 
 /// The door to the writer's task, which this owns.

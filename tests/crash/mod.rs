@@ -1,0 +1,7 @@
+//! What becomes of runs when the process does not do well: killed, stopped, cancelled, late, or
+//! given too much at once. Here the real program runs as a child of the test.
+
+mod drain;
+mod follower;
+mod kill;
+mod tools;

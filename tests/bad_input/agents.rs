@@ -1,5 +1,5 @@
-//! Agents that can be read and are wrong in what they say, each mistake with its field. On SQLite and
-//! on Postgres.
+//! Agents that can be read and are wrong in what they say, each mistake with its field. On SQLite
+//! and on Postgres.
 
 use serde_json::{Value, json};
 

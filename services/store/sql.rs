@@ -20,8 +20,8 @@ pub(super) fn statement<const N: usize>(
     Statement::from_sql_and_values(conn.get_database_backend(), sql, values)
 }
 
-/// The row of a question that finds at most one. Unlike `one` it binds no `LIMIT`: to look at such a
-/// value, SQLite would plan the question anew each time it is asked.
+/// The row of a question that finds at most one. Unlike `one` it binds no `LIMIT`: to look at such
+/// a value, SQLite would plan the question anew each time it is asked.
 pub(super) async fn only<E: EntityTrait>(
     conn: &impl ConnectionTrait,
     select: Select<E>,

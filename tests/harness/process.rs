@@ -57,7 +57,7 @@ pub struct Api {
     pub url: String,
     /// Its key.
     pub key: String,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
 }
 
 impl Program {

@@ -210,8 +210,8 @@ impl Worker {
         resign.await
     }
 
-    /// Waits for the tasks, and beats meanwhile: a worker that falls silent loses its runs. False when
-    /// some have not ended in time.
+    /// Waits for the tasks, and beats meanwhile: a worker that falls silent loses its runs. False
+    /// when some have not ended in time.
     async fn all_end(&mut self, patience: Duration) -> bool {
         let (tasks, over) = (self.tasks.clone(), Instant::now() + patience);
         let mut beat = interval(self.engine.config().heartbeat());

@@ -237,8 +237,8 @@ impl Config {
     }
 }
 
-/// Reads values, each wrong one as its default, so that one mistake does not hide the next. What was
-/// wrong is told with it.
+/// Reads values, each wrong one as its default, so that one mistake does not hide the next. What
+/// was wrong is told with it.
 fn lenient(mut values: Dict, defaults: &Dict) -> (Option<Config>, Vec<String>) {
     let mut mistakes = Vec::new();
     while mistakes.len() < MISTAKES_MAX {

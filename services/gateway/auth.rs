@@ -76,7 +76,8 @@ pub struct AuthLayer {
 #[derive(Clone)]
 pub struct Authenticated<S> {
     inner: S,
-    auth: AuthLayer,
+    /// Shared, for the stack is cloned for every request.
+    auth: Arc<AuthLayer>,
 }
 
 impl Known {
@@ -162,7 +163,7 @@ impl<S> Layer<S> for AuthLayer {
     type Service = Authenticated<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authenticated { inner, auth: self.clone() }
+        Authenticated { inner, auth: Arc::new(self.clone()) }
     }
 }
 
@@ -184,11 +185,11 @@ where
         let Some(needed) = (self.auth.required)(dialect, &request) else {
             return Box::pin(self.inner.call(request));
         };
-        let authenticator = self.auth.authenticator.clone();
+        let auth = Arc::clone(&self.auth);
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         Box::pin(async move {
-            let allowed = authenticator.caller(request.headers()).await;
+            let allowed = auth.authenticator.caller(request.headers()).await;
             match allowed.and_then(|caller| permit(caller, needed)) {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);

@@ -16,6 +16,7 @@ pub mod schema;
 pub mod spec;
 pub mod telemetry;
 pub mod template;
+pub mod text;
 
 pub use caller::{Caller, Environment, Scope};
 pub use clock::{Clock, Timestamp};

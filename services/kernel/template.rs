@@ -75,6 +75,24 @@ impl Templates {
         self.only(template.undeclared_variables(false), known)
     }
 
+    /// Checks the strings in a JSON value, as [`Templates::render_json`] reads them.
+    ///
+    /// # Errors
+    /// What is wrong with the first wrong one, in words.
+    pub fn check_json(&self, source: &Value, known: &[&str]) -> Result<(), String> {
+        match source {
+            Value::String(text) => match lone_expression(text) {
+                Some(expression) => self.check_condition(expression, known),
+                None => self.check(text, known),
+            },
+            Value::Array(items) => items.iter().try_for_each(|item| self.check_json(item, known)),
+            Value::Object(fields) => {
+                fields.values().try_for_each(|value| self.check_json(value, known))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that a condition can be read and names nothing but these.
     ///
     /// # Errors

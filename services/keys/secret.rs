@@ -5,6 +5,8 @@
 //! are the CRC-32 of all before them; base62. For secret scanners:
 //! `sk_(live|test)_[0-9A-Za-z]{48}`.
 
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
@@ -28,13 +30,13 @@ pub struct Fresh {
 
 /// Keys are kept as HMAC-SHA-256 under this pepper: who reads the table cannot forge one.
 #[derive(Clone)]
-pub struct Pepper(SecretString);
+pub struct Pepper(Arc<SecretString>);
 
 impl Pepper {
     /// A pepper from the configuration or the secrets file.
     #[must_use]
     pub fn new(pepper: SecretString) -> Self {
-        Self(pepper)
+        Self(Arc::new(pepper))
     }
 
     /// A name for this pepper that tells nothing of it, kept beside every HMAC that it made.

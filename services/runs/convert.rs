@@ -3,10 +3,11 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::engine::NewRun;
 use crate::engine::events::Event;
 use crate::kernel::ids::{self, Kind};
-use crate::kernel::{Environment, Error, Result, Timestamp, json};
-use crate::proto::codec::{Json, from_slice};
+use crate::kernel::{Environment, Error, Result, Scope, Timestamp, json};
+use crate::proto::codec::{Json, JsonError, List, Options, Plain, from_slice, from_slice_as};
 use crate::proto::runplane::v1 as pb;
 use crate::store::tables::run;
 
@@ -55,6 +56,38 @@ pub(super) fn run(row: run::Model, messages: Vec<pb::Message>, now: Timestamp) -
     })
 }
 
+/// The row of a run that has just been created, before it has an id and its times.
+pub(super) fn queued(scope: Scope, new: &NewRun) -> run::Model {
+    run::Model {
+        id: uuid::Uuid::nil(),
+        project_id: scope.project,
+        environment: scope.environment.as_str().to_owned(),
+        agent_id: new.agent_id,
+        agent_version: new.agent_version,
+        session_id: new.session_id.clone(),
+        key_id: new.key_id,
+        status: "queued".to_owned(),
+        input: (!new.input.is_null()).then(|| new.input.to_string()),
+        parameters: Value::Object(new.parameters.clone()).to_string(),
+        output: None,
+        error_code: None,
+        error_message: None,
+        required_action: None,
+        input_tokens: 0,
+        output_tokens: 0,
+        model_calls: 0,
+        tool_calls: 0,
+        metadata: Value::Object(new.metadata.clone()).to_string(),
+        incomplete_reason: None,
+        attempt: 0,
+        created_at: 0,
+        started_at: None,
+        completed_at: None,
+        expires_at: None,
+        last_seq: 1,
+    }
+}
+
 /// The message of an event. Its data was written in the contract's own JSON, so that this reads it
 /// as any caller could.
 pub(super) fn event(event: &Event) -> Result<pb::RunEvent> {
@@ -66,9 +99,14 @@ pub(super) fn event(event: &Event) -> Result<pb::RunEvent> {
     })
 }
 
-/// A message of the thread, from the data of its `step` event.
+/// The message of stored JSON.
 pub(super) fn message<M: Json>(text: &[u8]) -> Result<M> {
-    from_slice(text).map_err(|error| Error::internal(format!("stored JSON: {error}")))
+    from_slice(text).map_err(misread)
+}
+
+/// The messages of the thread.
+pub(super) fn thread(text: &[u8]) -> Result<Vec<pb::Message>> {
+    from_slice_as::<List<Plain>, _>(text, &Options::DEFAULT).map_err(misread)
 }
 
 /// The word for a state in the store.
@@ -114,6 +152,10 @@ fn data(kind: &str, text: &[u8]) -> Result<pb::run_event::Data> {
         "token" => D::Token(message(text)?),
         other => return Err(Error::internal(format!("stored event of unknown type {other}"))),
     })
+}
+
+fn misread(error: JsonError) -> Error {
+    Error::internal(format!("stored JSON: {error}"))
 }
 
 fn environment(word: &str) -> pb::Environment {

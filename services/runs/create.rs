@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Events, Runs, events, get, wait};
+use super::{Events, Runs, convert, events, get, wait};
 use crate::cache::EventId;
 use crate::engine::NewRun;
 use crate::kernel::caller::Grant;
 use crate::kernel::spec::AgentSpec;
-use crate::kernel::{Caller, Error, Reason, Result, ids, json, labels, parameters};
+use crate::kernel::{Caller, Error, Reason, Result, ids, json, labels, parameters, text};
 use crate::proto::runplane::v1 as pb;
-use crate::store;
+use crate::store::{self, tables::run};
 
 /// Most bytes of the input, as JSON.
 const INPUT_BYTES_MAX: usize = 262_144;
@@ -29,8 +29,12 @@ pub(super) async fn create(
 ) -> Result<pb::Run> {
     let wait = wait::duration(request.wait, prefer)?;
     let wait = if request.background { Duration::ZERO } else { wait };
-    let run_id = start(runs, caller, request).await?;
-    get::settled(runs, caller.scope, run_id, wait).await
+    let row = start(runs, caller, request).await?;
+    if wait.is_zero() {
+        // What was committed, whatever a worker has made of it since.
+        return convert::run(row, Vec::new(), runs.clock.now());
+    }
+    get::settled(runs, caller.scope, row.id, wait).await
 }
 
 pub(super) async fn stream(
@@ -38,11 +42,12 @@ pub(super) async fn stream(
     caller: &Caller,
     request: pb::CreateRunRequest,
 ) -> Result<Events> {
-    let run_id = start(runs, caller, request).await?;
-    events::follow(runs, caller.scope, run_id, EventId::default()).await
+    let row = start(runs, caller, request).await?;
+    events::follow(runs, caller.scope, row.id, EventId::default()).await
 }
 
-async fn start(runs: &Runs, caller: &Caller, request: pb::CreateRunRequest) -> Result<Uuid> {
+/// Creates the run; its row as it was committed.
+async fn start(runs: &Runs, caller: &Caller, request: pb::CreateRunRequest) -> Result<run::Model> {
     let input = input(request.input, request.query)?;
     let metadata = labels::checked(request.metadata)?;
     let session_id = session(request.session_id)?;
@@ -55,12 +60,17 @@ async fn start(runs: &Runs, caller: &Caller, request: pb::CreateRunRequest) -> R
         spec: Arc::new(spec),
         input,
         parameters,
-        metadata: metadata.into_iter().map(|(name, value)| (name, Value::String(value))).collect(),
+        metadata: metadata.into_iter().map(|(name, text)| (name, Value::String(text))).collect(),
         session_id,
         key_id: Some(caller.key_id),
         timeout: None,
     };
-    Ok(runs.engine.create(caller.scope, new).await?.run_id)
+    let mut row = convert::queued(caller.scope, &new);
+    let created = runs.engine.create(caller.scope, new).await?;
+    row.id = created.run_id;
+    row.created_at = created.created_at.0;
+    row.expires_at = Some(created.expires_at.0);
+    Ok(row)
 }
 
 /// The agent's version that the run is pinned to.
@@ -111,6 +121,7 @@ fn input(input: Option<prost_types::Value>, query: Option<String>) -> Result<Val
 
 fn session(session_id: Option<String>) -> Result<Option<String>> {
     let Some(session_id) = session_id else { return Ok(None) };
+    text::storable("session_id", &session_id)?;
     if (1..=SESSION_CHARS_MAX).contains(&session_id.chars().count()) {
         return Ok(Some(session_id));
     }

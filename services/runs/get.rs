@@ -30,10 +30,8 @@ pub(super) async fn settled(
     if !wait.is_zero() {
         runs.engine.wait(scope, run_id, wait, Until::TerminalOrAction).await?;
     }
-    let row = store::runs::get(runs.store.read(), scope, run_id).await?;
-    let messages = store::events::of_type(runs.store.read(), run_id, "step").await?;
-    let messages = messages.iter().map(|text| convert::message(text.as_bytes()));
-    convert::run(row, messages.collect::<Result<_>>()?, runs.clock.now())
+    let (row, thread) = store::runs::get_with_thread(runs.store.read(), scope, run_id).await?;
+    convert::run(row, convert::thread(thread.as_bytes())?, runs.clock.now())
 }
 
 /// The UUID of a run's id; a malformed one names no run.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::labels;
 use super::owner::Owned;
+use super::sql;
 pub use super::tables::agent::Model as Agent;
 pub use super::tables::agent_version::Model as Version;
 use super::tables::{agent, agent_version};
@@ -67,12 +68,9 @@ pub async fn insert(
 /// # Errors
 /// `agent_not_found`; those of the database.
 pub async fn get(conn: &impl ConnectionTrait, scope: Scope, id: Uuid) -> Result<Agent> {
-    let found = agent::Entity::find_by_id(id)
-        .owned(scope)
-        .filter(agent::Column::DeletedAt.is_null())
-        .one(conn)
-        .await?;
-    found.ok_or_else(|| not_found(id))
+    let found =
+        agent::Entity::find_by_id(id).owned(scope).filter(agent::Column::DeletedAt.is_null());
+    sql::only(conn, found).await?.ok_or_else(|| not_found(id))
 }
 
 /// A page of agents.
@@ -177,7 +175,7 @@ pub async fn get_version(
     (id, version): (Uuid, i32),
 ) -> Result<Version> {
     let found = versions(scope, id).filter(agent_version::Column::Version.eq(version));
-    found.one(conn).await?.ok_or_else(|| {
+    sql::only(conn, found).await?.ok_or_else(|| {
         let message = format!("agent {} has no version {version}", ids::format(Kind::Agent, id));
         Error::new(Reason::AgentNotFound, message)
     })
@@ -193,8 +191,10 @@ pub async fn pinned(
     scope: Scope,
     (id, version): (Uuid, i32),
 ) -> Result<Version> {
-    let found = agent_version::Entity::find_by_id((id, version)).owned(scope).one(conn).await?;
-    found.ok_or_else(|| Error::internal(format!("agent {id} has lost its version {version}")))
+    let found = agent_version::Entity::find_by_id((id, version)).owned(scope);
+    sql::only(conn, found)
+        .await?
+        .ok_or_else(|| Error::internal(format!("agent {id} has lost its version {version}")))
 }
 
 /// A page of the versions of an agent that is not deleted, by number. Empty when there is no such

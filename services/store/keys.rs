@@ -9,6 +9,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::owner::{self, Owned};
+use super::sql;
 pub use super::tables::api_key::Model as Key;
 use super::tables::api_key::{Column, Entity};
 use super::window;
@@ -55,8 +56,8 @@ pub async fn by_public_id(
     conn: &impl ConnectionTrait,
     key_id: &str,
 ) -> Result<Option<(Scope, Key)>> {
-    let found = Entity::find().filter(Column::KeyId.eq(key_id)).one(conn).await?;
-    let Some(key) = found else { return Ok(None) };
+    let found = Entity::find().filter(Column::KeyId.eq(key_id));
+    let Some(key) = sql::only(conn, found).await? else { return Ok(None) };
     Ok(Some((owner::scope(key.project_id, &key.environment)?, key)))
 }
 
@@ -65,8 +66,8 @@ pub async fn by_public_id(
 /// # Errors
 /// `key_not_found`; those of the database.
 pub async fn get(conn: &impl ConnectionTrait, scope: Scope, id: Uuid) -> Result<Key> {
-    let found = Entity::find_by_id(id).owned(scope).one(conn).await?;
-    found.ok_or_else(|| not_found(id))
+    let found = Entity::find_by_id(id).owned(scope);
+    sql::only(conn, found).await?.ok_or_else(|| not_found(id))
 }
 
 /// A page of keys, revoked ones included.

@@ -36,6 +36,7 @@ pub async fn set_cap(tx: &Tx, scope: Scope, cap: i32) -> Result<()> {
 }
 
 /// Lanes with ready runs and room, the longest unserved first; held until the transaction ends.
+/// `+ 0` hides the limit from SQLite's planner, which would plan anew each time to look at it.
 pub async fn ready(tx: &Tx, now: Timestamp, most: i64) -> Result<Vec<Lane>> {
     let sql = format!(
         "SELECT l.project_id, l.environment, l.cap FROM lanes l
@@ -46,7 +47,7 @@ pub async fn ready(tx: &Tx, now: Timestamp, most: i64) -> Result<Vec<Lane>> {
             AND (SELECT count(*) FROM run_queue q
                 WHERE q.project_id = l.project_id AND q.environment = l.environment
                     AND q.state = 1) < l.cap
-        ORDER BY l.last_served_at LIMIT $2{}",
+        ORDER BY l.last_served_at LIMIT $2 + 0{}",
         skip_locked(tx)
     );
     let rows = tx.query_all_raw(statement(tx, &sql, [now.0.into(), most.into()])).await?;

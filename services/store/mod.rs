@@ -16,6 +16,7 @@ mod owner;
 mod postgres;
 pub mod projects;
 pub mod queue;
+mod reader;
 pub mod runs;
 mod sql;
 mod sqlite;
@@ -30,11 +31,11 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sea_orm::DatabaseConnection;
 use tokio::time::Instant;
 
 pub use crate::kernel::config::{StoreConfig, Synchronous};
 pub use error::{database, is_unique_violation};
+pub use reader::Reader;
 pub use tx::Tx;
 
 use crate::kernel::{Clock, Error, Result};
@@ -102,10 +103,10 @@ impl Store {
     /// A connection for questions that change nothing; on SQLite it refuses to write. Sees every
     /// job that `tx` has answered.
     #[must_use]
-    pub fn read(&self) -> &DatabaseConnection {
+    pub fn read(&self) -> &Reader {
         match &self.back {
             Back::Sqlite(sqlite) => sqlite.read(),
-            Back::Postgres(postgres) => postgres.pool(),
+            Back::Postgres(postgres) => postgres.read(),
         }
     }
 
@@ -134,7 +135,7 @@ impl Store {
 
     /// True when the database answers.
     pub async fn is_ready(&self) -> bool {
-        self.read().ping().await.is_ok()
+        self.read().is_ready().await
     }
 
     /// Takes no more jobs, does those that wait, and lets go of the database.

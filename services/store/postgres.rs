@@ -9,7 +9,7 @@ use sea_orm::{
     TransactionTrait,
 };
 
-use super::{Tx, Work, error, guarded, migrations};
+use super::{Reader, Tx, Work, error, guarded, migrations};
 use crate::kernel::config::StoreConfig;
 use crate::kernel::{Error, Reason, Result};
 
@@ -22,6 +22,7 @@ const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7885631)";
 #[derive(Debug)]
 pub(super) struct Postgres {
     pool: DatabaseConnection,
+    reader: Reader,
     connections: u32,
     commits: AtomicU64,
 }
@@ -45,7 +46,8 @@ impl Postgres {
         tx.execute_unprepared(MIGRATION_LOCK).await?;
         migrations::run(&tx).await?;
         tx.commit().await?;
-        Ok(Self { pool, connections: config.max_connections, commits: AtomicU64::new(0) })
+        let (reader, connections) = (pool.clone().into(), config.max_connections);
+        Ok(Self { pool, reader, connections, commits: AtomicU64::new(0) })
     }
 
     pub(super) async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
@@ -104,8 +106,8 @@ impl Postgres {
         self.pool.begin().await
     }
 
-    pub(super) fn pool(&self) -> &DatabaseConnection {
-        &self.pool
+    pub(super) fn read(&self) -> &Reader {
+        &self.reader
     }
 
     pub(super) fn commits(&self) -> u64 {

@@ -4,6 +4,7 @@
 use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel, QueryOrder};
 use uuid::Uuid;
 
+use super::sql;
 pub use super::tables::project::Model as Project;
 use super::tables::project::{Column, Entity};
 use crate::kernel::Result;
@@ -22,7 +23,7 @@ pub async fn insert(conn: &impl ConnectionTrait, project: Project) -> Result<()>
 /// # Errors
 /// Those of the database.
 pub async fn get(conn: &impl ConnectionTrait, id: Uuid) -> Result<Option<Project>> {
-    Ok(Entity::find_by_id(id).one(conn).await?)
+    sql::only(conn, Entity::find_by_id(id)).await
 }
 
 /// The oldest project; `None` on the first start.

@@ -83,7 +83,8 @@ pub async fn leased(tx: &Tx, scope: Scope) -> Result<i64> {
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
 }
 
-/// Leases up to `most` ready runs of a lane to a worker.
+/// Leases up to `most` ready runs of a lane to a worker. For the `+ 0`, see
+/// [`super::lanes::ready`].
 pub async fn claim(
     tx: &Tx,
     worker: Uuid,
@@ -102,7 +103,7 @@ pub async fn claim(
         WHERE run_id {from}SELECT run_id FROM run_queue
             WHERE project_id = $2 AND environment = $3 AND state = 0 AND available_at <= $4
                 AND cancel_requested_at IS NULL
-            ORDER BY priority, available_at, run_id LIMIT $5{}{to}
+            ORDER BY priority, available_at, run_id LIMIT $5 + 0{}{to}
         RETURNING run_id, epoch, stalls, next_seq - 1",
         skip_locked(tx)
     );

@@ -1,7 +1,11 @@
 //! Statements written once for both databases: `$1`, `$2`… are values in either. Used by the
 //! questions that are too hot, or too particular, for entities.
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryTrait, Select, Statement, Value,
+};
+
+use crate::kernel::Result;
 
 /// Most rows or ids in one statement. Longer lists are cut, so that few distinct statements are
 /// prepared.
@@ -14,6 +18,16 @@ pub(super) fn statement<const N: usize>(
     values: [Value; N],
 ) -> Statement {
     Statement::from_sql_and_values(conn.get_database_backend(), sql, values)
+}
+
+/// The row of a question that finds at most one. Unlike `one` it binds no `LIMIT`: to look at such
+/// a value, SQLite would plan the question anew each time it is asked.
+pub(super) async fn only<E: EntityTrait>(
+    conn: &impl ConnectionTrait,
+    select: Select<E>,
+) -> Result<Option<E::Model>> {
+    let row = conn.query_one(&select.into_query()).await?;
+    Ok(row.map(|row| E::Model::from_query_result(&row, "")).transpose()?)
 }
 
 /// The words that lock the rows of a `SELECT` and pass over those locked by others. One writer

@@ -2,7 +2,8 @@
 //! that is wrong, never with a 5xx, and nothing is written. The tables below say what is refused;
 //! this file has what they are run against.
 
-/// Makes two tests, `NAME::on_sqlite` and `NAME::on_postgres`, of each `async fn NAME(site: &Site)`.
+/// Makes two tests, `NAME::on_sqlite` and `NAME::on_postgres`, of each `async fn NAME(site:
+/// &Site)`.
 macro_rules! on_both_sites {
     ($($name:ident)*) => {
         $(mod $name {
@@ -23,6 +24,7 @@ macro_rules! on_both_sites {
 }
 
 mod access;
+mod agents;
 mod bodies;
 mod grpc;
 mod http;

@@ -3,10 +3,8 @@
 use std::sync::Mutex;
 
 use runplane::kernel::page::{Key, Order, Page, Position};
-use runplane::store::{agents, keys, runs};
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
-};
+use runplane::store::{Reader, agents, keys, runs};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use sea_orm_migration::async_trait::async_trait;
 use uuid::Uuid;
 
@@ -15,7 +13,7 @@ use crate::harness::databases::Database;
 
 /// Asks for the plan of every query before the query.
 struct Explaining<'a> {
-    conn: &'a DatabaseConnection,
+    conn: &'a Reader,
     plans: Mutex<Vec<String>>,
 }
 

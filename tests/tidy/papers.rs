@@ -24,7 +24,8 @@ fn a_changed_contract_has_a_line_in_the_changelog() {
     let line = format!("Contract: `{print}`.");
     assert!(
         changelog.contains(&line),
-        "proto/ has changed: say how under `## Unreleased` in CHANGELOG.md, and let that section end with\n{line}"
+        "proto/ has changed: say how under `## Unreleased` in CHANGELOG.md, and let that section \
+         end with\n{line}"
     );
 }
 

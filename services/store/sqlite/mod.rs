@@ -2,26 +2,32 @@
 //! pool of readers. Used by `store/mod.rs` alone.
 
 mod lock;
+mod readers;
 mod writer;
 
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
 
 use self::lock::FileLock;
+pub(super) use self::readers::Readers;
 use self::writer::Writer;
-use super::{Tx, Work, migrations};
+use super::{Reader, Tx, Work, migrations};
 use crate::kernel::config::{StoreConfig, Synchronous};
 use crate::kernel::{Error, Reason, Result};
+
+/// Rows of one answer that may wait to be taken: a whole page, so that no reader waits within one.
+const ROWS: usize = 128;
 
 /// The file, its writer and its readers.
 #[derive(Debug)]
 pub(super) struct Sqlite {
     writer: Writer,
-    readers: DatabaseConnection,
+    reader: Reader,
 }
 
 impl Sqlite {
@@ -34,13 +40,19 @@ impl Sqlite {
         }
         make_folder(&file)?;
         let lock = FileLock::take(&file)?;
-        let writing = connect(config, 1, false).await?;
+        let writing = connect(config).await?;
         let tx = writing.begin().await?;
         migrations::run(&tx).await?;
         tx.commit().await?;
-        let readers = connect(config, config.read_connections.max(1), true).await?;
+        let options = settings(config, parsed)
+            .pragma("query_only", "on")
+            .row_buffer_size(ROWS)
+            .disable_statement_logging();
+        let patience = Duration::from_millis(config.acquire_timeout_ms);
+        let readers = Readers::open(options, config.read_connections.max(1), patience).await;
+        let reader = readers.map_err(not_opened)?.into();
         let writer = Writer::start(writing, lock, config);
-        Ok(Self { writer, readers })
+        Ok(Self { writer, reader })
     }
 
     pub(super) async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
@@ -51,8 +63,8 @@ impl Sqlite {
         self.writer.tx(name, job).await
     }
 
-    pub(super) fn read(&self) -> &DatabaseConnection {
-        &self.readers
+    pub(super) fn read(&self) -> &Reader {
+        &self.reader
     }
 
     pub(super) fn commits(&self) -> u64 {
@@ -60,22 +72,17 @@ impl Sqlite {
     }
 
     pub(super) async fn close(&self) {
-        if let Err(error) = self.readers.close_by_ref().await {
-            tracing::warn!(%error, "cannot close the database");
-        }
+        self.reader.close().await;
         self.writer.close().await;
     }
 }
 
-/// Opens connections to the file. Those that write are one, and stay for ever.
-async fn connect(config: &StoreConfig, most: u32, reading: bool) -> Result<DatabaseConnection> {
-    let synchronous = match config.synchronous {
-        Synchronous::Full => SqliteSynchronous::Full,
-        Synchronous::Normal => SqliteSynchronous::Normal,
-    };
+/// Opens the connection that writes, which stays for ever.
+async fn connect(config: &StoreConfig) -> Result<DatabaseConnection> {
+    let changed = config.clone();
     let mut options = ConnectOptions::new(&config.url);
     options
-        .max_connections(most)
+        .max_connections(1)
         .min_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
@@ -83,20 +90,27 @@ async fn connect(config: &StoreConfig, most: u32, reading: bool) -> Result<Datab
         .test_before_acquire(false)
         .record_stmt_in_spans(false)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(move |sqlite| {
-            let sqlite = sqlite
-                .create_if_missing(!reading)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(synchronous)
-                .foreign_keys(false)
-                .busy_timeout(Duration::from_secs(5))
-                .pragma("temp_store", "memory");
-            if reading { sqlite.pragma("query_only", "on") } else { sqlite }
-        });
-    Database::connect(options).await.map_err(|error| {
-        Error::new(Reason::Unavailable, "cannot open the database file of store.url")
-            .caused_by(error)
-    })
+        .map_sqlx_sqlite_opts(move |sqlite| settings(&changed, sqlite).create_if_missing(true));
+    Database::connect(options).await.map_err(not_opened)
+}
+
+/// What holds for every connection to the file.
+fn settings(config: &StoreConfig, sqlite: SqliteConnectOptions) -> SqliteConnectOptions {
+    let synchronous = match config.synchronous {
+        Synchronous::Full => SqliteSynchronous::Full,
+        Synchronous::Normal => SqliteSynchronous::Normal,
+    };
+    sqlite
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .foreign_keys(false)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("temp_store", "memory")
+}
+
+fn not_opened(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let message = "cannot open the database file of store.url";
+    Error::new(Reason::Unavailable, message).caused_by(error)
 }
 
 fn make_folder(file: &Path) -> Result<()> {

@@ -14,6 +14,11 @@ use serde_json::Value;
 const FUEL: u64 = 50_000;
 /// Most bytes that one rendering may write.
 const OUTPUT_BYTES_MAX: usize = 1 << 18;
+/// Deepest nesting of loops that call themselves.
+const RECURSION_MAX: usize = 32;
+/// Statements that give a value a name: again and again they make a value as large or as deep as no
+/// count of steps can bound.
+const REMOVED_STATEMENTS: [&str; 2] = ["set", "with"];
 /// Filters that turn little text into much.
 const REMOVED_FILTERS: [&str; 5] = ["replace", "indent", "format", "batch", "slice"];
 
@@ -50,6 +55,7 @@ impl Templates {
             env.set_syntax(syntax);
         }
         env.set_fuel(Some(FUEL));
+        env.set_recursion_limit(RECURSION_MAX);
         env.set_formatter(|out, state, value| match value.kind() {
             // As JSON: what a model reads is read by no Python.
             ValueKind::Map | ValueKind::Seq => {
@@ -63,6 +69,7 @@ impl Templates {
         for name in REMOVED_FILTERS {
             env.remove_filter(name);
         }
+        env.remove_global("namespace");
         Self { env }
     }
 
@@ -71,6 +78,7 @@ impl Templates {
     /// # Errors
     /// What is wrong, in words.
     pub fn check(&self, source: &str, known: &[&str]) -> Result<(), String> {
+        refuse_names(source)?;
         let template = self.env.template_from_str(source).map_err(|error| told(&error))?;
         self.only(template.undeclared_variables(false), known)
     }
@@ -123,6 +131,7 @@ impl Templates {
         if !source.contains('{') {
             return Ok(source.to_owned());
         }
+        refuse_names(source)?;
         let template = self.env.template_from_str(source).map_err(|error| told(&error))?;
         let mut output = Bounded(Vec::new());
         template
@@ -169,6 +178,19 @@ impl Templates {
         }
         serde_json::to_value(&value).map_err(|error| error.to_string())
     }
+}
+
+/// Refuses statements that give values names.
+fn refuse_names(source: &str) -> Result<(), String> {
+    for statement in source.split("{%").skip(1) {
+        let statement = statement.trim_start_matches(['-', '+']).trim_start();
+        let end = statement.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let word = &statement[..end.unwrap_or(statement.len())];
+        if REMOVED_STATEMENTS.contains(&word) {
+            return Err(format!("the statement {word} is not available"));
+        }
+    }
+    Ok(())
 }
 
 /// What is inside, when the text is exactly one `{{ … }}`.
@@ -253,6 +275,23 @@ mod tests {
         assert!(render(loops).is_err());
         let error = render("{{ 'x' * 1000000 }}").unwrap_err();
         assert!(error.contains("262144"), "{error}");
+    }
+
+    #[test]
+    fn a_template_cannot_build_a_value_step_by_step() {
+        for source in [
+            "{% set a = [1] %}{% set a = [a] %}{{ a }}",
+            "{%- set a %}x{% endset %}{{ a }}",
+            "{%+ with a = 1 %}{{ a }}{% endwith %}",
+            "{%set a=1%}",
+            "{{ namespace(x=1) }}",
+            "{% for a in [1] recursive %}{{ loop([a, a]) }}{% endfor %}",
+        ] {
+            assert!(render(source).is_err(), "{source}");
+        }
+        assert!(Templates::new().check("{% set a = 1 %}", &[]).is_err());
+        let kept = "{% for setting in [1] %}set {{ setting }}{% endfor %}";
+        assert_eq!(render(kept).unwrap(), "set 1");
     }
 
     #[test]

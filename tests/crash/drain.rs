@@ -115,7 +115,7 @@ async fn a_replica_that_drains_keeps_its_runs_while_another_works() {
     let run_id = api.start(&agent_id, &json!("x")).await;
     tools.until(|sent| sent.len() == 1).await;
     first.terminate();
-    let other = Api { key: api.key.clone(), ..second.start().await };
+    let other = second.start_with(&api.key).await;
     // As long as several leases of the first.
     let mut paused = holding(&tools);
     paused["tools"] = json!([tools.tool("paused")]);

@@ -45,7 +45,7 @@ async fn a_run_is_cancelled_in_any_state_and_only_once() {
     tools.until(|sent| sent[0].end == End::Dropped).await;
     let sent = tools.sent();
     assert_eq!(
-        gone.last().expect("an end")["data"]["cancellation"],
+        gone.last().expect("an end")["run_cancelled"]["cancellation"],
         json!({
             "aborted_calls": [sent[0].call_id]
         })

@@ -46,13 +46,12 @@ async fn keys_are_made_while_the_server_is_stopped() {
     assert!(key.starts_with("sk_live_"), "{key}");
     let test = program.command(&["keys", "create", "--environment", "test"]).await;
     assert!(out(&test).starts_with("sk_test_"), "{test:?}");
-    let url = program.start().await.url;
+    let reader = program.start_with(&key).await;
     assert_eq!(program.printed.all(), Vec::<String>::new(), "there is a key already");
-    let reader = Api::new(&url, &key);
     assert_eq!(reader.get("/v1/agents").await.0, 200);
     let (status, refused) = reader.post("/v1/agents", &json!({"name": "a", "model": "sim"})).await;
     assert_eq!((status, &refused["error"]["code"]), (403, &json!("insufficient_scope")));
-    let writer = Api::new(&url, out(&test).trim());
+    let writer = Api::new(&reader.url, out(&test).trim());
     let agent = json!({"name": "a", "model": "sim", "sim": {"turns": [{"text": "x"}]}});
     assert_eq!(writer.post("/v1/agents", &agent).await.0, 201);
 }

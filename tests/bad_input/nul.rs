@@ -133,5 +133,6 @@ async fn a_run_of_nothing_but_nul_ends(site: &Site) {
 }
 
 on_both_sites! {
-    nul_is_kept_or_refused names_and_sessions_refuse_nul filters_take_nul a_run_of_nothing_but_nul_ends
+    nul_is_kept_or_refused names_and_sessions_refuse_nul filters_take_nul
+    a_run_of_nothing_but_nul_ends
 }

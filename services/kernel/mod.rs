@@ -5,6 +5,7 @@ pub mod caller;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod growth;
 pub mod ids;
 pub mod json;
 pub mod labels;

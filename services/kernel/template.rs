@@ -6,9 +6,11 @@ use std::io;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value as Filled};
+use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value as Filled};
 use serde::Serialize;
 use serde_json::Value;
+
+use super::growth;
 
 /// Most instructions that one rendering may take.
 const FUEL: u64 = 50_000;
@@ -20,7 +22,8 @@ const RECURSION_MAX: usize = 32;
 /// count of steps can bound.
 const REMOVED_STATEMENTS: [&str; 2] = ["set", "with"];
 /// Filters that turn little text into much.
-const REMOVED_FILTERS: [&str; 5] = ["replace", "indent", "format", "batch", "slice"];
+const REMOVED_FILTERS: [&str; 7] =
+    ["replace", "indent", "format", "batch", "slice", "join", "pprint"];
 
 /// Renders templates.
 #[derive(Debug, Clone)]
@@ -79,6 +82,7 @@ impl Templates {
     /// What is wrong, in words.
     pub fn check(&self, source: &str, known: &[&str]) -> Result<(), String> {
         refuse_names(source)?;
+        growth::check_template(source)?;
         let template = self.env.template_from_str(source).map_err(|error| told(&error))?;
         self.only(template.undeclared_variables(false), known)
     }
@@ -106,7 +110,7 @@ impl Templates {
     /// # Errors
     /// What is wrong, in words.
     pub fn check_condition(&self, source: &str, known: &[&str]) -> Result<(), String> {
-        let condition = self.env.compile_expression(source).map_err(|error| told(&error))?;
+        let condition = self.compiled(source)?;
         self.only(condition.undeclared_variables(false), known)
     }
 
@@ -132,6 +136,7 @@ impl Templates {
             return Ok(source.to_owned());
         }
         refuse_names(source)?;
+        growth::check_template(source)?;
         let template = self.env.template_from_str(source).map_err(|error| told(&error))?;
         let mut output = Bounded(Vec::new());
         template
@@ -165,13 +170,18 @@ impl Templates {
     /// # Errors
     /// As [`Templates::render`].
     pub fn holds(&self, condition: &str, names: &Names) -> Result<bool, String> {
-        let expression = self.env.compile_expression(condition).map_err(|error| told(&error))?;
+        let expression = self.compiled(condition)?;
         let value = expression.eval(names.0.clone()).map_err(|error| told(&error))?;
         Ok(value.is_true())
     }
 
+    fn compiled<'s>(&'s self, expression: &'s str) -> Result<Expression<'s, 's>, String> {
+        growth::check_expression(expression)?;
+        self.env.compile_expression(expression).map_err(|error| told(&error))
+    }
+
     fn value(&self, expression: &str, names: &Names) -> Result<Value, String> {
-        let expression = self.env.compile_expression(expression).map_err(|error| told(&error))?;
+        let expression = self.compiled(expression)?;
         let value = expression.eval(names.0.clone()).map_err(|error| told(&error))?;
         if value.is_undefined() {
             return Err("names a value that is not there".to_owned());

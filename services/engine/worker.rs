@@ -40,7 +40,7 @@ struct Worker {
 
 impl Engine {
     /// Works until `shutdown` fires, then drains: steps under way may end, what has not ended is
-    /// given back. After that no wait for a run goes on, and no stream of its events.
+    /// given back.
     ///
     /// # Errors
     /// When the database is away at the start; later on it is waited for.
@@ -56,9 +56,7 @@ impl Engine {
         };
         worker.register(self.store().is_exclusive()).await?;
         worker.work().await;
-        let drained = worker.drain().await;
-        self.inner.closing.cancel();
-        drained
+        worker.drain().await
     }
 }
 

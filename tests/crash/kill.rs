@@ -82,8 +82,9 @@ async fn a_stop_by_request_loses_nothing_and_sends_no_call_again() {
 
 /// Three tools one after the other, then two at once, with text between them.
 fn agent(tools: &Tools) -> Value {
-    let call = |name: &str, n: i32, pause_ms: u32| -> Value {
-        json!({"name": name, "arguments": {"n": n, "pause_ms": pause_ms}})
+    let call = |name: &str, n: i32, pause_ms: u32| {
+        let arguments = json!({"n": n, "pause_ms": pause_ms});
+        json!({"name": name, "arguments": arguments})
     };
     let names = ["one", "two", "three", "left", "right"];
     let tools: Vec<Value> = names.iter().map(|name| tools.tool(name)).collect();

@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
@@ -67,7 +68,7 @@ pub async fn serve<S>(
         drop(listener);
         late.end().await;
     };
-    if tokio::time::timeout(drain, ended).await.is_err() {
+    if timeout(drain, ended).await.is_err() {
         let left = calls.tasks.len() + late.tasks.len();
         tracing::warn!(left, "connections were cut at the end of the drain");
     }
@@ -105,6 +106,17 @@ where
         let (http, stack) = (self.http.clone(), self.stack.clone());
         let (ends, cut) = (self.ends.clone(), self.cut.clone());
         async move {
+            // hyper's limit on the head begins with its first byte; silence before it has this one.
+            let mut first = [0];
+            let speaks = tokio::select! {
+                spoken = timeout(HEADER_TIMEOUT, stream.peek(&mut first)) => {
+                    matches!(spoken, Ok(Ok(1)))
+                }
+                () = ends.cancelled() => false,
+            };
+            if !speaks {
+                return;
+            }
             let service =
                 stack.map_request(|r: http::Request<hyper::body::Incoming>| r.map(Body::new));
             let served =

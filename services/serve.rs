@@ -145,6 +145,7 @@ pub async fn run(
     };
     let working = async {
         let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
+        engine.close();
         // Without its engine a server is of no use.
         port_ends.cancel();
         worked

@@ -17,6 +17,7 @@ mod generator;
 mod harness;
 mod json;
 mod keys;
+mod lasting;
 mod probe;
 mod runs;
 mod runtime;

@@ -10,7 +10,7 @@ use crate::kernel::spec::{
     SimToolCall, SimTurn, Tool,
 };
 use crate::kernel::template::Templates;
-use crate::kernel::{Error, Result, json, parameters};
+use crate::kernel::{Error, Result, json, parameters, text};
 use crate::proto::runplane::v1 as pb;
 
 /// Default of `max_steps`.
@@ -26,6 +26,7 @@ const SIM_NAMES: [&str; 6] = ["turn", "input", "parameters", "tools", "last_tool
 /// The definition to keep.
 pub(super) fn spec(agent: pb::Agent, models: &ModelTable) -> Result<AgentSpec> {
     chars("name", &agent.name, 1, 120)?;
+    text::storable("name", &agent.name)?;
     chars("description", &agent.description, 0, 2000)?;
     bytes("instructions", &agent.instructions)?;
     let parameters = parameters_of(agent.parameters)?;
@@ -100,7 +101,7 @@ fn parameters_of(declared: Vec<pb::Parameter>) -> Result<Vec<Parameter>> {
         chars(&format!("{path}.description"), &parameter.description, 0, 1000)?;
         at_most(&format!("{path}.options"), parameter.options.len(), 100)?;
         kept.push(Parameter {
-            r#type: parameter_type(parameter.r#type(), &path)?,
+            r#type: parameter_type(parameter.r#type, &path)?,
             name: parameter.name,
             required: parameter.required,
             default: parameter.default.map(json::from_value).filter(|value| !value.is_null()),
@@ -113,8 +114,9 @@ fn parameters_of(declared: Vec<pb::Parameter>) -> Result<Vec<Parameter>> {
     Ok(kept)
 }
 
-fn parameter_type(kind: pb::ParameterType, path: &str) -> Result<ParameterType> {
-    Ok(match kind {
+fn parameter_type(kind: i32, path: &str) -> Result<ParameterType> {
+    let unknown = |_| Error::field(format!("{path}.type"), "is no type of a parameter");
+    Ok(match pb::ParameterType::try_from(kind).map_err(unknown)? {
         pb::ParameterType::Unspecified => {
             return Err(Error::missing(format!("{path}.type")));
         }
@@ -165,9 +167,13 @@ fn handler(handler: Option<pb::tool::Handler>, path: &str) -> Result<Handler> {
             let path = |name: &str| format!("{path}.http.{name}");
             let timeout = http.timeout_seconds.unwrap_or(30);
             let retries = http.max_retries.unwrap_or(2);
-            let delivery = match http.delivery() {
-                pb::Delivery::AtMostOnce => Delivery::AtMostOnce,
-                _ => Delivery::AtLeastOnce,
+            let delivery = match pb::Delivery::try_from(http.delivery) {
+                Ok(pb::Delivery::AtMostOnce) => Delivery::AtMostOnce,
+                Ok(_) => Delivery::AtLeastOnce,
+                Err(_) => {
+                    let message = "must be at_least_once or at_most_once";
+                    return Err(Error::field(path("delivery"), message));
+                }
             };
             Ok(Handler::Http {
                 url: handler_url(&path("url"), http.url)?,
@@ -235,19 +241,25 @@ fn sim_turn(turn: pb::SimTurn, i: usize, tools: &[Tool]) -> Result<SimTurn> {
     at_most(&format!("{path}.tool_calls"), turn.tool_calls.len(), 16)?;
     let mut tool_calls = Vec::with_capacity(turn.tool_calls.len());
     for (j, call) in turn.tool_calls.into_iter().enumerate() {
-        let path = format!("{path}.tool_calls[{j}].name");
-        if !tools.iter().any(|tool| tool.name == call.name) {
-            return Err(Error::field(
-                &path,
-                format!("{path}: the agent has no tool {}", call.name),
-            ));
-        }
-        let arguments = call.arguments.map(json::from_struct).unwrap_or_default();
-        tool_calls.push(SimToolCall { name: call.name, arguments });
+        tool_calls.push(sim_call(call, &format!("{path}.tool_calls[{j}]"), tools)?);
     }
     let failure = turn.failure.map(|failure| sim_failure(failure, &path)).transpose()?;
     let delay_ms = within(&format!("{path}.delay_ms"), turn.delay_ms, 0, 60_000)?;
     Ok(SimTurn { when: turn.when, text: turn.text, tool_calls, delay_ms, failure })
+}
+
+fn sim_call(call: pb::SimToolCall, path: &str, tools: &[Tool]) -> Result<SimToolCall> {
+    if !tools.iter().any(|tool| tool.name == call.name) {
+        let field = format!("{path}.name");
+        let message = format!("{field}: the agent has no tool {}", call.name);
+        return Err(Error::field(field, message));
+    }
+    let arguments = Value::Object(call.arguments.map(json::from_struct).unwrap_or_default());
+    let field = format!("{path}.arguments");
+    let wrong = |message| Error::field(&field, format!("{field}: {message}"));
+    Templates::new().check_json(&arguments, &SIM_NAMES).map_err(wrong)?;
+    let Value::Object(arguments) = arguments else { return Err(Error::missing(&field)) };
+    Ok(SimToolCall { name: call.name, arguments })
 }
 
 fn sim_failure(failure: pb::SimFailure, path: &str) -> Result<SimFailure> {

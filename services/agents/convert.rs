@@ -45,10 +45,11 @@ pub(super) fn spec(text: &str) -> Result<AgentSpec> {
 }
 
 /// The order of a list.
-pub(super) fn order(order: pb::Order) -> Order {
-    match order {
-        pb::Order::Asc => Order::Asc,
-        pb::Order::Desc | pb::Order::Unspecified => Order::Desc,
+pub(super) fn order(asked: i32) -> Result<Order> {
+    match pb::Order::try_from(asked) {
+        Ok(pb::Order::Asc) => Ok(Order::Asc),
+        Ok(pb::Order::Desc | pb::Order::Unspecified) => Ok(Order::Desc),
+        Err(_) => Err(Error::field("order", "order must be asc or desc")),
     }
 }
 

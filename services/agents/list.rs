@@ -15,7 +15,7 @@ pub(super) async fn list<R>(
     let filter = Filter { published, metadata: labels::filter(&request.metadata)? };
     let digest = format!("{filter:?}");
     let list = agents.cursors.list("agents", caller.scope, digest.as_bytes());
-    let order = convert::order(request.order());
+    let order = convert::order(request.order)?;
     let (limit, cursor) = (request.limit, request.cursor.as_str());
     let page = list.page(Asked { limit, cursor, page: request.page, order })?;
     let rows = store::agents::list(agents.store.read(), caller.scope, &filter, &page).await?;

@@ -26,8 +26,22 @@ const MUTABLE: [&str; 11] = [
 const OUTPUT_ONLY: [&str; 7] =
     ["id", "object", "published", "version", "environment", "created_at", "updated_at"];
 
-/// Fields whose own fields a mask may name.
-const NESTED: [&str; 2] = ["model_settings", "sim"];
+/// Fields whose own fields a mask may name, and those.
+const NESTED: [(&str, &[&str]); 2] = [
+    (
+        "model_settings",
+        &[
+            "temperature",
+            "top_p",
+            "max_tokens",
+            "stop_sequences",
+            "seed",
+            "timeout_seconds",
+            "max_retries",
+        ],
+    ),
+    ("sim", &["turns", "tokens_per_second"]),
+];
 
 /// The current definition with the fields of `new` that the mask names; without a mask, with those
 /// that `new` sets.
@@ -57,7 +71,7 @@ fn named<'a>(paths: &'a [String], new: &'a Map<String, Value>) -> Result<Vec<&'a
             "*" if rest.is_empty() => named.extend(MUTABLE),
             _ if OUTPUT_ONLY.contains(&head) => {}
             _ if MUTABLE.contains(&head) && rest.is_empty() => named.push(head),
-            _ if NESTED.contains(&head) && !rest.contains('.') => named.push(path.as_str()),
+            _ if nested(head, rest) => named.push(path.as_str()),
             _ => {
                 let shown: String = path.chars().take(64).collect();
                 let message = format!("update_mask names {shown}, which cannot be changed");
@@ -68,6 +82,10 @@ fn named<'a>(paths: &'a [String], new: &'a Map<String, Value>) -> Result<Vec<&'a
         }
     }
     Ok(named)
+}
+
+fn nested(head: &str, rest: &str) -> bool {
+    NESTED.iter().any(|(name, fields)| *name == head && fields.contains(&rest))
 }
 
 /// Values that JSON shows although nobody set them.

@@ -24,7 +24,7 @@ pub(super) async fn list<R>(
 ) -> Result<pb::ListAgentVersionsResponse> {
     let agent = get::visible(agents, caller, &request.agent_id).await?;
     let list = agents.cursors.list("agent_versions", caller.scope, agent.id.as_bytes());
-    let order = convert::order(request.order());
+    let order = convert::order(request.order)?;
     let (limit, cursor) = (request.limit, request.cursor.as_str());
     let page = list.page(Asked { limit, cursor, page: request.page, order })?;
     let read = agents.store.read();

@@ -14,7 +14,7 @@ use super::events::End;
 use super::journal::Log;
 use super::slots::{Slot, Stop};
 use super::{Engine, complain};
-use crate::kernel::{Result, Timestamp};
+use crate::kernel::{Result, Timestamp, text};
 use crate::store::queue::Release;
 
 /// How driving ended.
@@ -128,7 +128,7 @@ impl Driver {
         match outcome {
             Outcome::Completed(commit, result) => log.end(commit, End::Completed(result)).await,
             Outcome::Failed(commit, code, message) => {
-                log.end(commit, End::Failed { code, message }).await
+                log.end(commit, End::Failed { code, message: text::stored(message) }).await
             }
             Outcome::Incomplete(commit, reason, output) => {
                 log.end(commit, End::Incomplete { reason: reason.to_owned(), output }).await

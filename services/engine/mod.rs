@@ -99,6 +99,12 @@ impl Engine {
             .await
     }
 
+    /// Lets nobody wait any longer: this process drives no run any more. Waits answer with the run
+    /// as it is, and streams of events end.
+    pub fn close(&self) {
+        self.inner.closing.cancel();
+    }
+
     fn store(&self) -> &Store {
         &self.inner.store
     }

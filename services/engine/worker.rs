@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -40,7 +40,7 @@ struct Worker {
 
 impl Engine {
     /// Works until `shutdown` fires, then drains: steps under way may end, what has not ended is
-    /// given back. After that no wait for a run goes on, and no stream of its events.
+    /// given back.
     ///
     /// # Errors
     /// When the database is away at the start; later on it is waited for.
@@ -56,9 +56,7 @@ impl Engine {
         };
         worker.register(self.store().is_exclusive()).await?;
         worker.work().await;
-        let drained = worker.drain().await;
-        self.inner.closing.cancel();
-        drained
+        worker.drain().await
     }
 }
 
@@ -192,13 +190,13 @@ impl Worker {
         self.logged("register", registered);
     }
 
-    async fn drain(self) -> Result<()> {
+    async fn drain(mut self) -> Result<()> {
         self.tasks.close();
         let patience = Duration::from_millis(self.engine.config().drain_ms);
-        if timeout(patience, self.tasks.wait()).await.is_err() {
+        if !self.all_end(patience).await {
             self.engine.slots().cancel_all();
         }
-        if timeout(NOTICE, self.tasks.wait()).await.is_err() {
+        if !self.all_end(NOTICE).await {
             self.engine.slots().stop_all(Stop::Shutdown);
         }
         self.tasks.wait().await;
@@ -208,6 +206,21 @@ impl Worker {
             .store()
             .tx("engine.resign", move |tx| Box::pin(async move { workers::resign(tx, id).await }));
         resign.await
+    }
+
+    /// Waits for the tasks, and beats meanwhile: a worker that falls silent loses its runs. False
+    /// when some have not ended in time.
+    async fn all_end(&mut self, patience: Duration) -> bool {
+        let (tasks, over) = (self.tasks.clone(), Instant::now() + patience);
+        let mut beat = interval(self.engine.config().heartbeat());
+        loop {
+            tokio::select! {
+                biased;
+                () = tasks.wait() => return true,
+                () = tokio::time::sleep_until(over) => return false,
+                _ = beat.tick() => self.heartbeat().await,
+            }
+        }
     }
 
     fn logged(&self, what: &'static str, result: Result<()>) {

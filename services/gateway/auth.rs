@@ -219,10 +219,18 @@ fn presented(headers: &HeaderMap) -> Result<&str> {
         let text = value.to_str().map_err(|_| invalid())?;
         let (scheme, key) = text.trim().split_once(' ').ok_or_else(invalid)?;
         let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
-        return if known { Ok(key.trim()) } else { Err(invalid()) };
+        if known {
+            return Ok(key.trim());
+        }
+        // Another scheme is a proxy's: it does not hide a key of ours.
+        return key_header(headers).unwrap_or_else(|| Err(invalid()));
     }
-    let Some(value) = headers.get("x-api-key") else { return Err(missing()) };
-    value.to_str().map(str::trim).map_err(|_| invalid())
+    key_header(headers).unwrap_or_else(|| Err(missing()))
+}
+
+fn key_header(headers: &HeaderMap) -> Option<Result<&str>> {
+    let value = headers.get("x-api-key")?;
+    Some(value.to_str().map(str::trim).map_err(|_| invalid()))
 }
 
 fn permit(caller: Caller, needed: &'static str) -> Result<Caller> {

@@ -15,8 +15,9 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::Status;
 use tower::{Layer, Service};
 
+use super::rest::stream::{self, LINES};
 use super::{Answer, Dialect, Request, Response, request_id};
-use crate::kernel::{Error, Reason, reply};
+use crate::kernel::{Error, Reason};
 
 /// Makes [`Timed`] services.
 #[derive(Debug, Clone, Copy)]
@@ -36,9 +37,15 @@ pub struct Timed<S> {
 struct TimedBody {
     inner: Body,
     deadline: Pin<Box<Sleep>>,
-    dialect: Dialect,
-    request_id: String,
+    last: Last,
     ended: bool,
+}
+
+/// What the last frame of a stream that is late depends on.
+struct Last {
+    dialect: Dialect,
+    lines: bool,
+    request_id: String,
 }
 
 impl<S> Layer<S> for DeadlineLayer {
@@ -75,12 +82,17 @@ where
             let Ok(Ok(response)) = timeout_at(deadline, call).await else {
                 return Ok(dialect.refuse(late().into(), &id));
             };
-            if asked.is_none() || http_body::Body::is_end_stream(response.body()) {
+            // A body of a known length is there as a whole.
+            let whole = http_body::Body::size_hint(response.body()).exact().is_some();
+            if asked.is_none() || whole {
                 return Ok(response);
             }
+            let kind = response.headers().get(header::CONTENT_TYPE);
+            let lines = kind.is_some_and(|kind| kind == LINES);
             Ok(response.map(|inner| {
+                let last = Last { dialect, lines, request_id: id };
                 let deadline = Box::pin(sleep_until(deadline));
-                Body::new(TimedBody { inner, deadline, dialect, request_id: id, ended: false })
+                Body::new(TimedBody { inner, deadline, last, ended: false })
             }))
         })
     }
@@ -104,7 +116,7 @@ impl http_body::Body for TimedBody {
             return Poll::Pending;
         }
         self.ended = true;
-        Poll::Ready(Some(Ok(last_frame(self.dialect, &self.request_id))))
+        Poll::Ready(Some(Ok(self.last.frame())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -112,15 +124,16 @@ impl http_body::Body for TimedBody {
     }
 }
 
-fn last_frame(dialect: Dialect, request_id: &str) -> Frame<Bytes> {
-    let status = Status::from(late());
-    if dialect == Dialect::Rest {
-        let data = reply::envelope(&status, request_id);
-        return Frame::data(Bytes::from(format!("event: stream-error\ndata: {data}\n\n")));
+impl Last {
+    fn frame(&self) -> Frame<Bytes> {
+        let status = Status::from(late());
+        if self.dialect == Dialect::Rest {
+            return Frame::data(stream::failure(self.lines, &status, &self.request_id));
+        }
+        let mut trailers = status.into_http::<()>().into_parts().0.headers;
+        trailers.remove(header::CONTENT_TYPE);
+        Frame::trailers(trailers)
     }
-    let mut trailers = status.into_http::<()>().into_parts().0.headers;
-    trailers.remove(header::CONTENT_TYPE);
-    Frame::trailers(trailers)
 }
 
 fn late() -> Error {
@@ -174,6 +187,29 @@ mod tests {
         assert_eq!(grpc_timeout("100m"), Some(Duration::from_millis(100)));
         for odd in ["", "S", "3", "123456789S", "-1S", "1.5S", "3s", "3é", "é"] {
             assert_eq!(grpc_timeout(odd), None, "{odd}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_stream_ends_in_its_own_form() {
+        for (kind, expected) in
+            [("text/event-stream", "event: stream-error\ndata: {"), (LINES, "{\"error\":{")]
+        {
+            let silent = tower::service_fn(move |_: Request| async move {
+                let mut response = Response::new(Body::from_stream(futures::stream::pending::<
+                    Result<Bytes, Infallible>,
+                >()));
+                let kind = HeaderValue::from_static(kind);
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                Ok::<_, Infallible>(response)
+            });
+            let mut timed = DeadlineLayer { max: Duration::from_secs(9) }.layer(silent);
+            let mut request = Request::default();
+            request.headers_mut().insert("x-server-timeout", HeaderValue::from_static("1"));
+            let body = timed.call(request).await.unwrap().into_body();
+            let text = axum::body::to_bytes(body, 1024).await.unwrap();
+            let text = String::from_utf8(text.to_vec()).unwrap();
+            assert!(text.starts_with(expected) && text.contains("request_timeout"), "{text}");
         }
     }
 

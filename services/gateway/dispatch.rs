@@ -85,6 +85,10 @@ fn keep(from: &HeaderMap, to: &mut HeaderMap, name: &'static str) {
     }
 }
 
+/// What tonic says, as our own fault, of a request that nobody could read.
+const UNREADABLE: [&str; 5] =
+    ["decode", "compression flag", "compressed-flag", "Missing request message", "Unexpected EOF"];
+
 /// tonic tells by code and text what it could not read; only this function knows its words.
 fn error_of(status: &Status) -> Error {
     let text = status.message();
@@ -93,9 +97,11 @@ fn error_of(status: &Status) -> Error {
     }
     let reason = match status.code() {
         Code::OutOfRange => Reason::PayloadTooLarge,
-        Code::Unimplemented if text.contains("encod") => Reason::UnsupportedMediaType,
+        Code::Unimplemented if text.contains("encod") || text.contains("compress") => {
+            Reason::UnsupportedMediaType
+        }
         Code::Unimplemented => Reason::RouteNotFound,
-        Code::Internal if text.contains("decode") || text.contains("compression flag") => {
+        Code::Internal if UNREADABLE.iter().any(|words| text.contains(words)) => {
             Reason::InvalidField
         }
         Code::DeadlineExceeded => Reason::RequestTimeout,

@@ -39,8 +39,9 @@ struct Connections<S> {
     cut: CancellationToken,
 }
 
-/// Serves until `stop` is done, then gives calls in flight `drain` to end. Until they have, whoever
-/// connects still gets an answer to one request, so that `/readyz` can tell of the drain.
+/// Serves until `stop` is done, then gives calls in flight `drain` to end, and cuts what is left.
+/// Until they have ended, whoever connects still gets an answer to one request, so that `/readyz`
+/// can tell of the drain.
 pub async fn serve<S>(
     listener: TcpListener,
     stack: S,

@@ -5,6 +5,7 @@ pub mod caller;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod growth;
 pub mod ids;
 pub mod json;
 pub mod labels;
@@ -16,6 +17,7 @@ pub mod schema;
 pub mod spec;
 pub mod telemetry;
 pub mod template;
+pub mod text;
 
 pub use caller::{Caller, Environment, Scope};
 pub use clock::{Clock, Timestamp};

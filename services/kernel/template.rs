@@ -6,16 +6,24 @@ use std::io;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value as Filled};
+use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior, Value as Filled};
 use serde::Serialize;
 use serde_json::Value;
+
+use super::growth;
 
 /// Most instructions that one rendering may take.
 const FUEL: u64 = 50_000;
 /// Most bytes that one rendering may write.
 const OUTPUT_BYTES_MAX: usize = 1 << 18;
+/// Deepest nesting of loops that call themselves.
+const RECURSION_MAX: usize = 32;
+/// Statements that give a value a name: again and again they make a value as large or as deep as no
+/// count of steps can bound.
+const REMOVED_STATEMENTS: [&str; 2] = ["set", "with"];
 /// Filters that turn little text into much.
-const REMOVED_FILTERS: [&str; 5] = ["replace", "indent", "format", "batch", "slice"];
+const REMOVED_FILTERS: [&str; 7] =
+    ["replace", "indent", "format", "batch", "slice", "join", "pprint"];
 
 /// Renders templates.
 #[derive(Debug, Clone)]
@@ -50,6 +58,7 @@ impl Templates {
             env.set_syntax(syntax);
         }
         env.set_fuel(Some(FUEL));
+        env.set_recursion_limit(RECURSION_MAX);
         env.set_formatter(|out, state, value| match value.kind() {
             // As JSON: what a model reads is read by no Python.
             ValueKind::Map | ValueKind::Seq => {
@@ -63,6 +72,7 @@ impl Templates {
         for name in REMOVED_FILTERS {
             env.remove_filter(name);
         }
+        env.remove_global("namespace");
         Self { env }
     }
 
@@ -71,8 +81,28 @@ impl Templates {
     /// # Errors
     /// What is wrong, in words.
     pub fn check(&self, source: &str, known: &[&str]) -> Result<(), String> {
+        refuse_names(source)?;
+        growth::check_template(source)?;
         let template = self.env.template_from_str(source).map_err(|error| told(&error))?;
         self.only(template.undeclared_variables(false), known)
+    }
+
+    /// Checks the strings in a JSON value, as [`Templates::render_json`] reads them.
+    ///
+    /// # Errors
+    /// What is wrong with the first wrong one, in words.
+    pub fn check_json(&self, source: &Value, known: &[&str]) -> Result<(), String> {
+        match source {
+            Value::String(text) => match lone_expression(text) {
+                Some(expression) => self.check_condition(expression, known),
+                None => self.check(text, known),
+            },
+            Value::Array(items) => items.iter().try_for_each(|item| self.check_json(item, known)),
+            Value::Object(fields) => {
+                fields.values().try_for_each(|value| self.check_json(value, known))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks that a condition can be read and names nothing but these.
@@ -80,7 +110,7 @@ impl Templates {
     /// # Errors
     /// What is wrong, in words.
     pub fn check_condition(&self, source: &str, known: &[&str]) -> Result<(), String> {
-        let condition = self.env.compile_expression(source).map_err(|error| told(&error))?;
+        let condition = self.compiled(source)?;
         self.only(condition.undeclared_variables(false), known)
     }
 
@@ -105,6 +135,8 @@ impl Templates {
         if !source.contains('{') {
             return Ok(source.to_owned());
         }
+        refuse_names(source)?;
+        growth::check_template(source)?;
         let template = self.env.template_from_str(source).map_err(|error| told(&error))?;
         let mut output = Bounded(Vec::new());
         template
@@ -138,19 +170,37 @@ impl Templates {
     /// # Errors
     /// As [`Templates::render`].
     pub fn holds(&self, condition: &str, names: &Names) -> Result<bool, String> {
-        let expression = self.env.compile_expression(condition).map_err(|error| told(&error))?;
+        let expression = self.compiled(condition)?;
         let value = expression.eval(names.0.clone()).map_err(|error| told(&error))?;
         Ok(value.is_true())
     }
 
+    fn compiled<'s>(&'s self, expression: &'s str) -> Result<Expression<'s, 's>, String> {
+        growth::check_expression(expression)?;
+        self.env.compile_expression(expression).map_err(|error| told(&error))
+    }
+
     fn value(&self, expression: &str, names: &Names) -> Result<Value, String> {
-        let expression = self.env.compile_expression(expression).map_err(|error| told(&error))?;
+        let expression = self.compiled(expression)?;
         let value = expression.eval(names.0.clone()).map_err(|error| told(&error))?;
         if value.is_undefined() {
             return Err("names a value that is not there".to_owned());
         }
         serde_json::to_value(&value).map_err(|error| error.to_string())
     }
+}
+
+/// Refuses statements that give values names.
+fn refuse_names(source: &str) -> Result<(), String> {
+    for statement in source.split("{%").skip(1) {
+        let statement = statement.trim_start_matches(['-', '+']).trim_start();
+        let end = statement.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let word = &statement[..end.unwrap_or(statement.len())];
+        if REMOVED_STATEMENTS.contains(&word) {
+            return Err(format!("the statement {word} is not available"));
+        }
+    }
+    Ok(())
 }
 
 /// What is inside, when the text is exactly one `{{ … }}`.
@@ -235,6 +285,23 @@ mod tests {
         assert!(render(loops).is_err());
         let error = render("{{ 'x' * 1000000 }}").unwrap_err();
         assert!(error.contains("262144"), "{error}");
+    }
+
+    #[test]
+    fn a_template_cannot_build_a_value_step_by_step() {
+        for source in [
+            "{% set a = [1] %}{% set a = [a] %}{{ a }}",
+            "{%- set a %}x{% endset %}{{ a }}",
+            "{%+ with a = 1 %}{{ a }}{% endwith %}",
+            "{%set a=1%}",
+            "{{ namespace(x=1) }}",
+            "{% for a in [1] recursive %}{{ loop([a, a]) }}{% endfor %}",
+        ] {
+            assert!(render(source).is_err(), "{source}");
+        }
+        assert!(Templates::new().check("{% set a = 1 %}", &[]).is_err());
+        let kept = "{% for setting in [1] %}set {{ setting }}{% endfor %}";
+        assert_eq!(render(kept).unwrap(), "set 1");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Keys, convert, secret};
 use crate::kernel::caller::Grant;
 use crate::kernel::{Caller, Clock, Environment, Error, Reason, Result, Scope, Timestamp};
-use crate::kernel::{ids, labels};
+use crate::kernel::{ids, labels, text};
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, tables::api_key};
 
@@ -30,7 +30,7 @@ pub(super) async fn create(
     request: pb::CreateKeyRequest,
 ) -> Result<pb::Key> {
     name(&request.name)?;
-    environment(caller, request.environment())?;
+    environment(caller, request.environment)?;
     let new = New {
         grants: allowed(caller, &request.scopes)?,
         metadata: labels::checked(request.metadata)?,
@@ -78,7 +78,7 @@ pub(super) fn row(keys: &Keys, scope: Scope, new: New) -> (api_key::Model, secre
 pub(super) fn name(name: &str) -> Result<()> {
     match name.chars().count() {
         0 => Err(Error::missing("name")),
-        1..=NAME_CHARS_MAX => Ok(()),
+        1..=NAME_CHARS_MAX => text::storable("name", name),
         count => {
             let message =
                 format!("name has {count} characters, at most {NAME_CHARS_MAX} are allowed");
@@ -100,9 +100,10 @@ fn allowed(caller: &Caller, scopes: &[i32]) -> Result<Vec<Grant>> {
 }
 
 /// A key is made for the caller's own environment only: a test key must not open live data.
-fn environment(caller: &Caller, asked: pb::Environment) -> Result<()> {
+fn environment(caller: &Caller, asked: i32) -> Result<()> {
     let have = caller.scope.environment;
-    let same = match asked {
+    let unknown = |_| Error::field("environment", "environment must be test or live");
+    let same = match pb::Environment::try_from(asked).map_err(unknown)? {
         pb::Environment::Unspecified => true,
         pb::Environment::Test => have == Environment::Test,
         pb::Environment::Live => have == Environment::Live,

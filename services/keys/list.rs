@@ -2,7 +2,7 @@
 
 use super::{Keys, convert};
 use crate::kernel::page::{Asked, Order, Page, Paged};
-use crate::kernel::{Caller, Result};
+use crate::kernel::{Caller, Error, Result};
 use crate::proto::runplane::v1 as pb;
 use crate::store;
 
@@ -17,9 +17,10 @@ pub(super) async fn list(
     request: pb::ListKeysRequest,
 ) -> Result<pb::ListKeysResponse> {
     let list = keys.cursors.list("keys", caller.scope, &[]);
-    let order = match request.order() {
-        pb::Order::Asc => Order::Asc,
-        _ => Order::Desc,
+    let order = match pb::Order::try_from(request.order) {
+        Ok(pb::Order::Asc) => Order::Asc,
+        Ok(pb::Order::Desc | pb::Order::Unspecified) => Order::Desc,
+        Err(_) => return Err(Error::field("order", "order must be asc or desc")),
     };
     let (limit, cursor) = (request.limit, request.cursor.as_str());
     let page = list.page(Asked { limit, cursor, page: request.page, order })?;

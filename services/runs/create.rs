@@ -12,7 +12,7 @@ use crate::cache::EventId;
 use crate::engine::NewRun;
 use crate::kernel::caller::Grant;
 use crate::kernel::spec::AgentSpec;
-use crate::kernel::{Caller, Error, Reason, Result, ids, json, labels, parameters};
+use crate::kernel::{Caller, Error, Reason, Result, ids, json, labels, parameters, text};
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, tables::run};
 
@@ -121,6 +121,7 @@ fn input(input: Option<prost_types::Value>, query: Option<String>) -> Result<Val
 
 fn session(session_id: Option<String>) -> Result<Option<String>> {
     let Some(session_id) = session_id else { return Ok(None) };
+    text::storable("session_id", &session_id)?;
     if (1..=SESSION_CHARS_MAX).contains(&session_id.chars().count()) {
         return Ok(Some(session_id));
     }

@@ -3,7 +3,7 @@
 use super::{Runs, convert};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::page::{Asked, Order};
-use crate::kernel::{Caller, Error, Reason, Result, Timestamp, labels};
+use crate::kernel::{Caller, Error, Reason, Result, Timestamp, labels, text};
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, runs::Filter};
 
@@ -15,9 +15,10 @@ pub(super) async fn list(
     let filter = filter(&request)?;
     let digest = format!("{filter:?}");
     let list = runs.cursors.list("runs", caller.scope, digest.as_bytes());
-    let order = match request.order() {
-        pb::Order::Asc => Order::Asc,
-        pb::Order::Desc | pb::Order::Unspecified => Order::Desc,
+    let order = match pb::Order::try_from(request.order) {
+        Ok(pb::Order::Asc) => Order::Asc,
+        Ok(pb::Order::Desc | pb::Order::Unspecified) => Order::Desc,
+        Err(_) => return Err(Error::field("order", "order must be asc or desc")),
     };
     let (limit, cursor) = (request.limit, request.cursor.as_str());
     let page = list.page(Asked { limit, cursor, page: request.page, order })?;
@@ -49,6 +50,9 @@ fn filter(request: &pb::ListRunsRequest) -> Result<Filter> {
         if !statuses.contains(&word) {
             statuses.push(word);
         }
+    }
+    if let Some(session_id) = &request.session_id {
+        text::storable("session_id", session_id)?;
     }
     Ok(Filter {
         agent_id: agent_id.transpose()?,

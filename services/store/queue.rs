@@ -83,7 +83,8 @@ pub async fn leased(tx: &Tx, scope: Scope) -> Result<i64> {
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
 }
 
-/// Leases up to `most` ready runs of a lane to a worker. For `+ 0` see [`super::lanes::ready`].
+/// Leases up to `most` ready runs of a lane to a worker. For the `+ 0`, see
+/// [`super::lanes::ready`].
 pub async fn claim(
     tx: &Tx,
     worker: Uuid,

@@ -24,6 +24,7 @@ macro_rules! on_both_sites {
 }
 
 mod access;
+mod agents;
 mod bodies;
 mod grpc;
 mod http;

@@ -122,6 +122,9 @@ async fn a_run_of_nothing_but_nul_ends(site: &Site) {
         assert_eq!(run.status, 200, "{run:?}");
         let run = run.json();
         assert_eq!(run["status"], ending, "{run}");
+        if ending == "failed" {
+            assert_eq!(run["error"]["code"], "model_error", "{run}");
+        }
         assert_eq!(run["input"], json!({"a": NUL, NUL: NUL}));
         let events = format!("GET /v1/runs/{}/events", super::id(&run));
         let events = site.ask(&Ask { line: events, ..Ask::default() }).await;
@@ -130,5 +133,6 @@ async fn a_run_of_nothing_but_nul_ends(site: &Site) {
 }
 
 on_both_sites! {
-    nul_is_kept_or_refused names_and_sessions_refuse_nul filters_take_nul a_run_of_nothing_but_nul_ends
+    nul_is_kept_or_refused names_and_sessions_refuse_nul filters_take_nul
+    a_run_of_nothing_but_nul_ends
 }

@@ -9,7 +9,9 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
+use super::kill::IMPATIENT;
 use super::tools::{End, Tools};
+use crate::harness::databases;
 use crate::harness::process::{Api, Program};
 
 /// One call that is held, then a text of its result.
@@ -103,16 +105,50 @@ async fn a_stream_of_a_run_that_goes_on_elsewhere_ends_and_does_not_hold_up_the_
     assert_eq!(program.ended().await.code(), Some(0), "{}", program.logged);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_drains_keeps_its_runs_while_another_works() {
+    let (store, _place) = databases::postgres_place(None).await;
+    let (tools, mut first) = (Tools::start().await, Program::on(&store.url, IMPATIENT));
+    let mut second = Program::on(&store.url, IMPATIENT);
+    let api = first.start().await;
+    let agent_id = api.agent(&holding(&tools)).await;
+    let run_id = api.start(&agent_id, &json!("x")).await;
+    tools.until(|sent| sent.len() == 1).await;
+    first.terminate();
+    let other = second.start_with(&api.key).await;
+    // As long as several leases of the first.
+    let mut paused = holding(&tools);
+    paused["tools"] = json!([tools.tool("paused")]);
+    paused["sim"]["turns"][0]["tool_calls"] =
+        json!([{"name": "paused", "arguments": {"n": 1, "pause_ms": 1500}}]);
+    let long = other.start(&other.agent(&paused).await, &json!("x")).await;
+    assert_eq!(other.settled(&long).await["output"]["result"], "2");
+    tools.release();
+    assert_eq!(first.ended().await.code(), Some(0), "{}", first.logged);
+    let run = other.settled(&run_id).await;
+    assert_eq!((&run["status"], &run["output"]["result"]), (&json!("completed"), &json!("42")));
+    assert_eq!(tools.sent().len(), 2, "the held call was made again: {:?}", tools.sent());
+}
+
 fn invoke(api: &Api, agent_id: &str) -> tokio::task::JoinHandle<(u16, Value)> {
     let (api, path) = (api.clone(), format!("/v1/agents/{agent_id}/invoke"));
     tokio::spawn(async move { api.post(&path, &json!({"input": "x"})).await })
 }
 
-/// Asks until the server says that it drains.
+/// Asks until the server says that it drains. A connection that was idle may close under the
+/// question.
 async fn until_draining(api: &Api) {
-    let asking =
-        async { while api.get("/readyz").await != (503, json!({"status": "draining"})) {} };
-    timeout(Duration::from_secs(10), asking).await.expect("it says that it drains");
+    let asking = async {
+        loop {
+            let answer = api.request(reqwest::Method::GET, "/readyz").send().await;
+            let Ok(answer) = answer else { continue };
+            if answer.status() == 503 {
+                return answer.text().await.expect("a body");
+            }
+        }
+    };
+    let told = timeout(Duration::from_secs(10), asking).await.expect("it says that it drains");
+    assert_eq!(told, r#"{"status":"draining"}"#);
 }
 
 /// The stalls of every run that has not ended, of a program that does not run.

@@ -23,7 +23,7 @@ use crate::harness::process::{Api, Program};
 const AT_ONCE: usize = 4;
 
 /// Impatient, so that a dead worker's runs are taken over soon where that is a matter of time.
-const IMPATIENT: &str = "
+pub const IMPATIENT: &str = "
 [engine]
 heartbeat_ms = 100
 lease_ms = 300
@@ -60,6 +60,8 @@ struct Chaos {
     before: Vec<(String, Vec<Box<RawValue>>)>,
     rng: StdRng,
     ending: Ending,
+    /// How long a run takes here that nobody disturbs.
+    pace: Duration,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +82,10 @@ async fn a_stop_by_request_loses_nothing_and_sends_no_call_again() {
 
 /// Three tools one after the other, then two at once, with text between them.
 fn agent(tools: &Tools) -> Value {
-    let call = |name: &str, n: Value, pause_ms: u32| json!({"name": name, "arguments": {"n": n, "pause_ms": pause_ms}});
+    let call = |name: &str, n: i32, pause_ms: u32| {
+        let arguments = json!({"n": n, "pause_ms": pause_ms});
+        json!({"name": name, "arguments": arguments})
+    };
     let names = ["one", "two", "three", "left", "right"];
     let tools: Vec<Value> = names.iter().map(|name| tools.tool(name)).collect();
     json!({
@@ -88,13 +93,13 @@ fn agent(tools: &Tools) -> Value {
         "tools": tools,
         "sim": {"tokens_per_second": 150, "turns": [
             {"text": "First I ask one, which takes a moment.",
-             "tool_calls": [call("one", json!(1), 60)]},
+             "tool_calls": [call("one", 1, 60)]},
             {"text": "One has said {{ result.n }}, so now I ask two.",
-             "tool_calls": [call("two", json!(2), 60)]},
+             "tool_calls": [call("two", 2, 60)]},
             {"text": "Two has said {{ result.n }}, so now I ask three.",
-             "tool_calls": [call("three", json!(3), 60)]},
+             "tool_calls": [call("three", 3, 60)]},
             {"text": "Now left and right at once, as neither needs the other.",
-             "tool_calls": [call("left", json!(4), 40), call("right", json!(5), 90)]},
+             "tool_calls": [call("left", 4, 40), call("right", 5, 90)]},
             {"text": "{{ input }} has {{ tools.one.n + tools.two.n + tools.three.n \
                 + tools.left.n + tools.right.n }} in all."}
         ]}
@@ -107,7 +112,11 @@ impl Chaos {
         let agent_id = api.agent(&agent(&tools)).await;
         let (frames, rng) = (Arc::new(watch::Sender::new(0)), StdRng::seed_from_u64(20_261_122));
         let (followers, before) = (Vec::new(), Vec::new());
-        Self { program, api, tools, agent_id, followers, frames, before, rng, ending }
+        let begun = Instant::now();
+        let run_id = api.start(&agent_id, &json!("undisturbed")).await;
+        assert_eq!(api.settled(&run_id).await["status"], "completed");
+        let pace = begun.elapsed();
+        Self { program, api, tools, agent_id, followers, frames, before, rng, ending, pace }
     }
 
     async fn run(mut self, ends: usize) {
@@ -122,7 +131,8 @@ impl Chaos {
         for follower in std::mem::take(&mut self.followers) {
             runs.push(follower.end().await);
         }
-        let sent = self.tools.sent();
+        let mut sent = self.tools.sent();
+        sent.retain(|sent| runs.iter().any(|seen| seen.run_id == sent.run_id));
         for seen in &runs {
             self.check(seen).await;
             check_calls(seen, &sent);
@@ -171,11 +181,20 @@ impl Chaos {
     async fn wait(&mut self) {
         let mut frames = self.frames.subscribe();
         let now = *frames.borrow_and_update();
-        let (more, most_ms) = (self.rng.random_range(1..=40), self.rng.random_range(20..=500));
-        let some = timeout(Duration::from_secs(30), frames.wait_for(|n| *n > now)).await.is_ok();
+        let some = timeout(Duration::from_secs(60), frames.wait_for(|n| *n > now)).await.is_ok();
         assert!(some, "nothing happens after a start");
-        let moment = Duration::from_millis(most_ms);
-        let _ = timeout(moment, frames.wait_for(|n| *n >= now + more)).await;
+        let (moment, most) = if self.rng.random_bool(0.5) {
+            (self.pace.mul_f64(self.rng.random_range(0.0..1.0)), u64::MAX)
+        } else {
+            (Duration::from_secs(60), now + self.rng.random_range(5..=60))
+        };
+        let over = |followers: &[Follower]| followers.iter().all(Follower::is_done);
+        let _ = timeout(moment, async {
+            while *frames.borrow_and_update() < most && !over(&self.followers) {
+                let _ = timeout(self.pace, frames.changed()).await;
+            }
+        })
+        .await;
     }
 
     /// Reads the log of a run that is under way.

@@ -2,6 +2,9 @@
 //! given too much at once. Here the real program runs as a child of the test.
 
 mod drain;
+mod ends;
 mod follower;
 mod kill;
+mod load;
+mod operator;
 mod tools;

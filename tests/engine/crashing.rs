@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use runplane::engine::Status;
 use runplane::engine::attempt::{Attempt, Commit, Drive, Outcome, Stopped};
+use runplane::engine::{Status, Until};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -177,7 +177,10 @@ on_both! {
         let statuses: Vec<i16> = rig.journal(run).await.iter().map(|row| row.status).collect();
         assert_eq!(statuses, [1, 1], "what was begun has ended, and nothing was begun since");
         let second = rig.work(rounds(&world, 0, 0));
-        assert_eq!(rig.ended(run).await, Status::Completed);
+        // The engine of a process that has stopped lets nobody wait; another process does.
+        let most = Duration::from_secs(30);
+        let ended = rig.replica().wait(SCOPE, run, most, Until::Terminal).await;
+        assert_eq!(ended.expect("waited"), Status::Completed);
         let effects: Vec<i32> = world.effects().iter().map(|(step, _)| *step).collect();
         assert_eq!(effects, [0, 1, 2, 3], "no effect twice");
         second.stop().await;

@@ -92,7 +92,7 @@ impl App {
     pub async fn with(options: Options) -> Self {
         let (store, place) = match options.on {
             On::Sqlite => databases::sqlite_place(),
-            On::Postgres => databases::postgres_place(None).await,
+            On::Postgres => databases::postgres_copy().await,
         };
         let mut changes: toml::Table = CHANGES.parse().expect("TOML");
         merge(&mut changes, options.config.parse().expect("TOML"));

@@ -64,8 +64,7 @@ impl Database {
 
     /// On Postgres.
     pub async fn postgres() -> Self {
-        let template = TEMPLATE.get_or_init(make_template).await;
-        let (config, place) = postgres_place(Some(template)).await;
+        let (config, place) = postgres_copy().await;
         Self::open(config, place).await
     }
 
@@ -116,6 +115,12 @@ impl Drop for Place {
         });
         let _ = dropping.join();
     }
+}
+
+/// A database with all tables, and no row.
+pub async fn postgres_copy() -> (StoreConfig, Place) {
+    let template = TEMPLATE.get_or_init(make_template).await;
+    postgres_place(Some(template)).await
 }
 
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();

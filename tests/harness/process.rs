@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response};
@@ -47,8 +47,8 @@ pub struct Program {
 }
 
 /// Lines as they come.
-#[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<String>>>);
+#[derive(Clone)]
+pub struct Lines(Arc<watch::Sender<Vec<String>>>);
 
 /// A REST caller.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ pub struct Api {
     pub url: String,
     /// Its key.
     pub key: String,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
 }
 
 impl Program {
@@ -92,6 +92,12 @@ impl Program {
         run(&[arguments, &["--config", config]].concat()).await
     }
 
+    /// Starts it on data that have this key already.
+    pub async fn start_with(&mut self, key: &str) -> Api {
+        key.clone_into(&mut self.key);
+        self.start().await
+    }
+
     /// Starts it and waits until it serves. The first start tells the first key.
     pub async fn start(&mut self) -> Api {
         let mut command = Command::new(PROGRAM);
@@ -107,8 +113,8 @@ impl Program {
         let address = address.unwrap_or_else(|| panic!("it does not serve: {}", self.logged));
         let url = format!("http://{address}");
         self.url.send_replace(Some(url.clone()));
-        if let Some(key) = self.printed.last_word_of("First admin key") {
-            self.key = key;
+        if self.key.is_empty() {
+            self.key = self.printed.last_word_of("First admin key").await;
         }
         Api::new(&url, &self.key)
     }
@@ -162,16 +168,28 @@ async fn address(mut told: watch::Receiver<Option<String>>) -> Option<String> {
     told.clone()
 }
 
+impl Default for Lines {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Vec::new())))
+    }
+}
+
 impl Lines {
     /// All of them.
     pub fn all(&self) -> Vec<String> {
-        self.0.lock().expect("lines").clone()
+        self.0.borrow().clone()
     }
 
-    fn last_word_of(&self, start: &str) -> Option<String> {
-        let all = self.all();
-        let line = all.iter().find(|line| line.starts_with(start))?;
-        line.split(' ').next_back().map(str::to_owned)
+    async fn last_word_of(&self, start: &str) -> String {
+        let (mut lines, mut word) = (self.0.subscribe(), None);
+        let find = lines.wait_for(|lines| {
+            let line = lines.iter().find(|line| line.starts_with(start));
+            word = line.and_then(|line| line.split(' ').next_back()).map(str::to_owned);
+            word.is_some()
+        });
+        let found = timeout(WAIT, find).await.is_ok();
+        assert!(found, "it does not print {start}");
+        word.expect("a word")
     }
 
     fn read(&self, from: impl AsyncRead + Send + Unpin + 'static) -> JoinHandle<()> {
@@ -188,7 +206,7 @@ impl Lines {
         tokio::spawn(async move {
             while let Ok(Some(line)) = from.next_line().await {
                 let log: Value = serde_json::from_str(&line).unwrap_or_default();
-                lines.0.lock().expect("lines").push(line);
+                lines.0.send_modify(|lines| lines.push(line));
                 if let Some(address) = log["fields"]["address"].as_str() {
                     tell.send_replace(Some(address.to_owned()));
                 }

@@ -77,10 +77,12 @@ fn is_time(text: &str) -> bool {
 fn ids_times_and_durations_are_taken_out() {
     let id = "run_01jd8w5zq3v9t2m7k4c6b8n0ap";
     let other = "run_01jd8w5zq3v9t2m7k4c6b8n0aq";
-    let value = serde_json::json!({"a": [id, other, format!("no {id}, no")], "latency_ms": 7,
-        "run_id": "run_x",
-        "at": "2026-01-01T00:00:00.5Z"});
-    let expected = serde_json::json!({"a": ["run_1", "run_2", "no run_1, no"], "latency_ms": 0,
-        "run_id": "run_x", "at": "TIME"});
+    let value = serde_json::json!({
+        "a": [id, other, format!("no {id}, no")], "latency_ms": 7, "run_id": "run_x",
+        "at": "2026-01-01T00:00:00.5Z", "last_used_at": "2026-01-01T00:00:00.5Z",
+    });
+    let expected = serde_json::json!({
+        "a": ["run_1", "run_2", "no run_1, no"], "latency_ms": 0, "run_id": "run_x", "at": "TIME",
+    });
     assert_eq!(Redactor::default().redact(&value), expected);
 }

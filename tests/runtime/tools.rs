@@ -157,6 +157,17 @@ async fn a_call_that_broke_half_way_and_may_be_made_once_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_handler_that_failed_and_may_be_called_once_is_not_called_again() {
+    let replies = vec![raw(503, "busy"), Reply::Json(json!(1))];
+    let server = ToolServer::start(vec![("/t", replies)]).await;
+    let mut tool = server.tool("t", "/t");
+    tool["handler"]["delivery"] = json!("at_most_once");
+    let (_, ledger) = Bench::new(agent(&tool), json!("go")).drive().await;
+    assert_eq!(ledger.event("tool.failed")["error"]["code"], "tool_error");
+    assert_eq!(server.called().len(), 1);
+}
+
+#[tokio::test]
 async fn a_private_address_is_blocked_by_its_number_and_by_its_name() {
     let server = ToolServer::start(vec![]).await;
     let port = server.url.rsplit(':').next().expect("a port").to_owned();

@@ -39,7 +39,8 @@ fn with_tool(handler: &Value) -> Value {
     json!({
         "name": "Support agent", "model": "sim", "tools": [tool],
         "sim": {"turns": [
-            {"text": "Checking the payments table…",
+            // Time to begin to listen, as every real model gives it.
+            {"delay_ms": 400, "text": "Checking the payments table…",
                 "tool_calls": [{"name": "sql_query", "arguments": {"limit": 50}}]},
             {"text": "{{ result.rows }} payments: {{ input }}"},
         ]},

@@ -107,5 +107,9 @@ fn told(error: JsonError) -> Error {
         Kind::UnknownField => Reason::UnknownField,
         Kind::InvalidField => Reason::InvalidField,
     };
-    Error::new(reason, error.message).with("field", error.path)
+    let message = match error.path.as_str() {
+        "" => error.message,
+        path => format!("{path}: {}", error.message),
+    };
+    Error::new(reason, message).with("field", error.path)
 }

@@ -24,6 +24,9 @@ use super::{
     table::Answer,
 };
 
+/// Content type of a stream of lines.
+pub const LINES: &str = "application/x-ndjson";
+
 /// A message that can be a server-sent event. Implemented by generated code.
 pub trait Event: Json + Send + 'static {
     /// The `id:` of the event; empty for none.
@@ -83,7 +86,7 @@ impl Call {
         let ticks = IntervalStream::new(ticks);
         let frames = Frames { framing, opening, items, ticks, ended };
         let mut response = answer(metadata, extensions, Body::from_stream(frames), 200);
-        let kind = if lines { "application/x-ndjson" } else { "text/event-stream" };
+        let kind = if lines { LINES } else { "text/event-stream" };
         for (name, value) in [
             (header::CONTENT_TYPE, kind),
             (header::CACHE_CONTROL, "no-cache, no-transform"),
@@ -112,14 +115,6 @@ impl Framing {
         out.into()
     }
 
-    fn failure(&self, status: &Status) -> Bytes {
-        let envelope = reply::envelope(status, &self.request_id);
-        if self.lines {
-            return format!("{envelope}\n").into();
-        }
-        format!("event: stream-error\ndata: {envelope}\n\n").into()
-    }
-
     fn ping(&self) -> Option<Bytes> {
         (!self.lines).then(|| Bytes::from_static(b": ping\n\n"))
     }
@@ -144,7 +139,8 @@ where
             Poll::Ready(Some(Ok(item))) => Poll::Ready(Some(Ok(self.framing.item(&item)))),
             Poll::Ready(Some(Err(status))) => {
                 self.ended = true;
-                Poll::Ready(Some(Ok(self.framing.failure(&status))))
+                let Framing { lines, request_id } = &self.framing;
+                Poll::Ready(Some(Ok(failure(*lines, &status, request_id))))
             }
             Poll::Ready(None) => {
                 self.ended = true;
@@ -164,6 +160,16 @@ impl<S, T: Stream + Unpin> Frames<S, T> {
         }
         Poll::Pending
     }
+}
+
+/// The last frame of a stream that failed.
+#[must_use]
+pub fn failure(lines: bool, status: &Status, request_id: &str) -> Bytes {
+    let envelope = reply::envelope(status, request_id);
+    if lines {
+        return format!("{envelope}\n").into();
+    }
+    format!("event: stream-error\ndata: {envelope}\n\n").into()
 }
 
 /// Writes a line of a frame, unless it is empty. A line break would end it early and a NUL would

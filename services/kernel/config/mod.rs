@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::providers::{Env, Format, Toml};
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::{Dict, Value};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -20,6 +21,9 @@ pub use store::{StoreConfig, Synchronous};
 
 /// The defaults, with every key and its reason.
 pub const DEFAULTS: &str = include_str!("config.toml");
+
+/// Most mistakes that are told.
+const MISTAKES_MAX: usize = 50;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -173,11 +177,15 @@ impl Config {
     }
 
     fn read(figment: Figment) -> Result<Self, String> {
-        let config: Self = figment.extract().map_err(|errors| {
-            errors.into_iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\n")
-        })?;
-        let mistakes = config.mistakes();
-        if mistakes.is_empty() { Ok(config) } else { Err(mistakes.join("\n")) }
+        let given: Dict = figment.extract().map_err(|e| e.to_string())?;
+        let defaults = Figment::from(Toml::string(DEFAULTS)).extract();
+        let defaults: Dict = defaults.map_err(|e: figment::Error| e.to_string())?;
+        let (config, mut mistakes) = lenient(given, &defaults);
+        mistakes.extend(config.iter().flat_map(Self::mistakes));
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => Err(mistakes.join("\n")),
+        }
     }
 
     fn mistakes(&self) -> Vec<String> {
@@ -229,6 +237,37 @@ impl Config {
     }
 }
 
+/// Reads values, each wrong one as its default, so that one mistake does not hide the next. What
+/// was wrong is told with it.
+fn lenient(mut values: Dict, defaults: &Dict) -> (Option<Config>, Vec<String>) {
+    let mut mistakes = Vec::new();
+    while mistakes.len() < MISTAKES_MAX {
+        let error = match Figment::from(Serialized::globals(&values)).extract() {
+            Ok(config) => return (Some(config), mistakes),
+            Err(error) => error,
+        };
+        mistakes.push(format!("{}: {}", error.path.join("."), error.kind));
+        if !mend(&mut values, defaults, &error.path) {
+            break;
+        }
+    }
+    (None, mistakes)
+}
+
+/// Puts the default in the place of a value, or takes it away; false when it is not there.
+fn mend(values: &mut Dict, defaults: &Dict, path: &[String]) -> bool {
+    let Some((name, rest)) = path.split_first() else { return false };
+    if let (false, Some(Value::Dict(_, inner))) = (rest.is_empty(), values.get_mut(name)) {
+        let none = Dict::new();
+        let defaults = defaults.get(name).and_then(Value::as_dict).unwrap_or(&none);
+        return mend(inner, defaults, rest);
+    }
+    match defaults.get(name) {
+        Some(default) => values.insert(name.clone(), default.clone()).is_some(),
+        None => values.remove(name).is_some(),
+    }
+}
+
 /// A provider's key as its own tools name it in the environment (`OPENAI_API_KEY`…), for the demo.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
@@ -256,6 +295,19 @@ mod tests {
             mistakes.contains("store.url") && mistakes.contains("engine.poll_ms"),
             "{mistakes}"
         );
+    }
+
+    #[test]
+    fn one_mistake_does_not_hide_another() {
+        let changes = "[server]\nlisten = 7\nlissten = \"x\"\ndrain_seconds = \"soon\"\n\
+            [engine]\npoll_ms = 0\n[models]\nfast = 1\n[[rest.alias]]\nprefix = 1\n";
+        let mistakes = Config::with(changes).unwrap_err();
+        let told: Vec<&str> =
+            mistakes.lines().map(|l| l.split([':', ' ']).next().unwrap()).collect();
+        for name in ["server.listen", "server.lissten", "server.drain_seconds", "engine.poll_ms"] {
+            assert!(told.contains(&name), "{name}: {mistakes}");
+        }
+        assert!(told.contains(&"models.fast") && mistakes.contains("rest.alias"), "{mistakes}");
     }
 
     #[test]

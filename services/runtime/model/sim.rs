@@ -13,6 +13,9 @@ use crate::kernel::template::{Names, Templates};
 use crate::runtime::record::{Finish, content};
 use crate::runtime::retry;
 
+/// Longest wait for a token: as long as a run may take.
+const WAIT_MAX: Duration = Duration::from_secs(86_400);
+
 /// The names that conditions and templates may use.
 #[derive(Serialize)]
 struct Facts<'a> {
@@ -123,7 +126,9 @@ async fn stream(text: &str, tokens_per_second: f64, sink: Sink<'_>) -> Result<i3
     }
     let start = Instant::now();
     for piece in pieces(text) {
-        sleep_until(start + Duration::from_secs_f64(f64::from(tokens) / tokens_per_second)).await;
+        // A rate may be so low that its wait is no length of time: the run ends before that.
+        let wait = Duration::try_from_secs_f64(f64::from(tokens) / tokens_per_second);
+        sleep_until(start + wait.map_or(WAIT_MAX, |wait| wait.min(WAIT_MAX))).await;
         shown.push(piece, sink)?;
         tokens += 1;
     }

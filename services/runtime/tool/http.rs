@@ -94,7 +94,11 @@ async fn once(egress: &Egress, clock: &Clock, call: &HttpCall<'_>) -> Try {
         return Try::Done(Err(ToolError::new("tool_timeout", message)));
     };
     match answer {
-        Ok(reply) => judge(clock, reply),
+        Ok(reply) => match judge(clock, reply) {
+            // The handler was called, and may have done something before it failed.
+            Try::Again(error, _) if call.delivery == Delivery::AtMostOnce => Try::Done(Err(error)),
+            judged => judged,
+        },
         Err(Unanswered::Blocked(why)) => {
             Try::Done(Err(ToolError::new("blocked_address", why.to_string())))
         }

@@ -55,6 +55,10 @@ pub(in super::super) fn parse(text: &str, snake: bool) -> Option<FieldMask> {
 }
 
 fn read_path(path: &str, snake: bool) -> Option<String> {
+    if snake && path == "*" {
+        // AIP-134: all fields.
+        return Some(path.to_owned());
+    }
     let mut read = String::with_capacity(path.len() + 4);
     for character in path.chars() {
         match character {
@@ -101,6 +105,7 @@ mod tests {
         assert_eq!(parse("displayName,a.bC.d1", false), Some(some.clone()));
         assert_eq!(parse("display_name,a.bC.d1", true), Some(some));
         assert_eq!(parse("", false), Some(mask(&[])));
+        assert_eq!(parse("*", true), Some(mask(&["*"])), "all, by AIP-134");
     }
 
     #[test]
@@ -108,7 +113,7 @@ mod tests {
         for path in ["fooBar", "foo__bar", "foo_3_bar", "foo_"] {
             assert!(try_to_vec(&mask(&[path]), &Options::DEFAULT).is_err(), "{path}");
         }
-        for text in ["foo_bar", "a,,b", ",", "a b", "a,"] {
+        for text in ["foo_bar", "a,,b", ",", "a b", "a,", "*"] {
             assert_eq!(parse(text, false), None, "{text}");
         }
     }

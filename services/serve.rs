@@ -248,7 +248,9 @@ fn alias(alias: &AliasConfig) -> Result<Alias> {
         Ok((name, HeaderValue::try_from(value.as_str()).map_err(Error::internal)?))
     });
     let (prefix, to) = (alias.prefix.clone(), alias.to.clone());
-    Ok(Alias { prefix, to, headers: headers.collect::<Result<_>>()? })
+    let methods = alias.methods.iter().map(|name| name.parse().map_err(Error::internal));
+    let (headers, methods) = (headers.collect::<Result<_>>()?, methods.collect::<Result<_>>()?);
+    Ok(Alias { prefix, to, headers, methods })
 }
 
 /// The scope that a request needs, by the generated table.

@@ -158,8 +158,12 @@ async fn head_is_get_without_a_body_and_options_tells_the_methods() {
 #[tokio::test]
 async fn aliases_are_other_prefixes_with_headers_of_their_own() {
     let prefer = (HeaderName::from_static("prefer"), HeaderValue::from_static("wait=30"));
-    let alias =
-        |prefix: &str, headers| Alias { prefix: prefix.to_owned(), to: "/v1".to_owned(), headers };
+    let alias = |prefix: &str, headers| Alias {
+        prefix: prefix.to_owned(),
+        to: "/v1".to_owned(),
+        headers,
+        methods: Vec::new(),
+    };
     let aliases = vec![alias("/api/v1", Vec::new()), alias("/v2", vec![prefer])];
     let options = TranscoderOptions { aliases, ..TranscoderOptions::default() };
     let transcoder = with(Prober::default(), options);

@@ -118,7 +118,7 @@ impl Inner {
         let Parts { method, uri, mut headers, extensions, .. } = parts;
         let alias = alias::find(&self.options.aliases, uri.path());
         let path = alias.map(|(alias, path)| {
-            alias.complete(&mut headers);
+            alias.complete(&method, &mut headers);
             path
         });
         let found = self.router.find(method.as_str(), path.as_deref().unwrap_or(uri.path()));

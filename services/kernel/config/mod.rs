@@ -122,6 +122,9 @@ pub struct AliasConfig {
     /// Request headers that hold unless the caller sends them.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// HTTP methods whose requests get them; empty: all.
+    #[serde(default)]
+    pub methods: Vec<String>,
 }
 
 /// A provider of models.

@@ -80,7 +80,7 @@ reasons! {
     MalformedJson "malformed_json" "MALFORMED_JSON" 400 InvalidArgument false
         "the body is not valid JSON: expected `,` or `}` at line 1 column 9"
     UnknownField "unknown_field" "UNKNOWN_FIELD" 400 InvalidArgument false
-        "unknown field nmae"
+        "nmae: unknown field"
     MissingField "missing_field" "MISSING_FIELD" 400 InvalidArgument false
         "name is required"
     InvalidField "invalid_field" "INVALID_FIELD" 400 InvalidArgument false

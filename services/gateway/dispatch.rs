@@ -8,7 +8,6 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
 use tower::Service;
 
 use super::health::Health;
@@ -92,9 +91,6 @@ const UNREADABLE: [&str; 5] =
 /// tonic tells by code and text what it could not read; only this function knows its words.
 fn error_of(status: &Status) -> Error {
     let text = status.message();
-    if status.get_details_error_info().is_some() {
-        return Error::new(Reason::InternalError, text);
-    }
     let reason = match status.code() {
         Code::OutOfRange => Reason::PayloadTooLarge,
         Code::Unimplemented if text.contains("encod") || text.contains("compress") => {

@@ -2,13 +2,15 @@
 //! command line. Called by
 //! `serve.rs`, never by a door.
 
-use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeMap;
 
-use super::convert;
-use super::secret::{self, Pepper};
+use secrecy::SecretString;
+
+use super::create;
+use super::secret::Pepper;
 use crate::kernel::caller::Grant;
 use crate::kernel::{Clock, Result, Scope, ids};
-use crate::store::tables::{api_key, project};
+use crate::store::tables::project;
 use crate::store::{self, Store};
 
 /// Name of the project that the first start makes.
@@ -40,25 +42,14 @@ pub async fn key(
     name: &str,
     grants: &[Grant],
 ) -> Result<SecretString> {
-    let now = clock.now();
-    let fresh = secret::fresh(scope.environment);
-    let row = api_key::Model {
-        id: ids::fresh(now),
-        project_id: scope.project,
-        environment: scope.environment.as_str().to_owned(),
-        key_id: fresh.public,
-        mac: pepper.mac(fresh.secret.expose_secret()).to_vec(),
-        pepper_id: pepper.id(),
+    let new = create::New {
         name: name.to_owned(),
-        scopes: convert::kept(grants),
-        metadata: "{}".to_owned(),
+        grants: grants.to_vec(),
+        metadata: BTreeMap::new(),
         created_by: None,
-        created_at: now.0,
         expires_at: None,
-        revoked_at: None,
-        replaced_by: None,
-        last_used_at: None,
     };
+    let (row, fresh) = create::row(pepper, scope, new, clock.now());
     store
         .tx("operator_key", move |tx| {
             let row = row.clone();

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
-use super::{Keys, convert, secret};
+use super::secret::{self, Pepper};
+use super::{Keys, convert};
 use crate::kernel::caller::Grant;
 use crate::kernel::{Caller, Clock, Environment, Error, Reason, Result, Scope, Timestamp};
 use crate::kernel::{ids, labels, text};
@@ -38,7 +39,7 @@ pub(super) async fn create(
         created_by: Some(caller.key_id),
         name: request.name,
     };
-    let (row, fresh) = row(keys, caller.scope, new);
+    let (row, fresh) = row(&keys.pepper, caller.scope, new, keys.clock.now());
     let scope = caller.scope;
     let row = keys
         .store
@@ -51,16 +52,20 @@ pub(super) async fn create(
 }
 
 /// The row of a new key, and its secret.
-pub(super) fn row(keys: &Keys, scope: Scope, new: New) -> (api_key::Model, secret::Fresh) {
-    let now = keys.clock.now();
+pub(super) fn row(
+    pepper: &Pepper,
+    scope: Scope,
+    new: New,
+    now: Timestamp,
+) -> (api_key::Model, secret::Fresh) {
     let fresh = secret::fresh(scope.environment);
     let row = api_key::Model {
         id: ids::fresh(now),
         project_id: scope.project,
         environment: scope.environment.as_str().to_owned(),
         key_id: fresh.public.clone(),
-        mac: keys.pepper.mac(fresh.secret.expose_secret()).to_vec(),
-        pepper_id: keys.pepper.id(),
+        mac: pepper.mac(fresh.secret.expose_secret()).to_vec(),
+        pepper_id: pepper.id(),
         name: new.name,
         scopes: convert::kept(&new.grants),
         metadata: serde_json::json!(new.metadata).to_string(),

@@ -29,7 +29,7 @@ pub(super) async fn rotate(
         created_by: Some(caller.key_id),
         expires_at: old.expires_at.map(Timestamp),
     };
-    let (row, fresh) = create::row(keys, scope, new);
+    let (row, fresh) = create::row(&keys.pepper, scope, new, now);
     let times = (now, now.plus(overlap));
     let row = keys
         .store

@@ -53,6 +53,7 @@ fn status_code_and_retry_agree_with_each_other() {
             403 => &[Code::PermissionDenied],
             404 => &[Code::NotFound, Code::Unimplemented],
             405 | 501 => &[Code::Unimplemented],
+            412 => &[Code::Aborted],
             409 => &[Code::Aborted, Code::FailedPrecondition, Code::AlreadyExists],
             413 | 429 => &[Code::ResourceExhausted],
             422 => &[Code::FailedPrecondition],

@@ -15,6 +15,7 @@ mod engine;
 mod errors;
 mod generator;
 mod harness;
+mod http;
 mod json;
 mod keys;
 mod lasting;

@@ -64,6 +64,10 @@ pub struct MethodRule {
     pub mask_field: String,
     /// Scope that a caller needs.
     pub scope: String,
+    /// String field of the answer that is its entity tag; `*`: a digest of its JSON.
+    pub etag: String,
+    /// Repeated string field of the request that takes the tags of `If-Match`.
+    pub if_match_field: String,
 }
 
 /// `transcode.v1.event`; empty texts are unset.
@@ -158,6 +162,8 @@ fn read_rule(rule: Option<&Value>) -> Result<MethodRule, Failure> {
         stream_field: get("stream_field"),
         mask_field: get("mask_field"),
         scope: get("scope"),
+        etag: get("etag"),
+        if_match_field: get("if_match_field"),
     })
 }
 
@@ -201,6 +207,7 @@ fn check_rule(set: &Set, method: &MethodDescriptor, rule: &MethodRule) -> Result
     want(&input, &rule.mask_field, "a FieldMask field", |field| {
         field.kind().as_message().is_some_and(|m| m.full_name() == "google.protobuf.FieldMask")
     })?;
+    check_tags(method, rule)?;
     if rule.stream_method.is_empty() {
         return match rule.stream_field.is_empty() {
             true => Ok(()),
@@ -217,6 +224,22 @@ fn check_rule(set: &Set, method: &MethodDescriptor, rule: &MethodRule) -> Result
             rule.stream_method
         )
         .into()),
+    }
+}
+
+fn check_tags(method: &MethodDescriptor, rule: &MethodRule) -> Result<(), Failure> {
+    let (etag, output) = (rule.etag.as_str(), method.output());
+    if etag == "*" && method.is_server_streaming() {
+        return Err("transcode.v1.method: a stream has no etag".into());
+    }
+    if etag != "*" {
+        want(&output, etag, "a string field", |field| matches!(field.kind(), Kind::String))?;
+    }
+    let (name, input) = (&rule.if_match_field, method.input());
+    let list = |field: FieldDescriptor| field.is_list() && matches!(field.kind(), Kind::String);
+    match name.is_empty() || input.get_field_by_name(name).is_some_and(list) {
+        true => Ok(()),
+        false => Err(format!("{name} is not a repeated string of {}", input.full_name()).into()),
     }
 }
 

@@ -10,6 +10,7 @@ use tower::{Service, ServiceBuilder};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::auth::AuthLayer;
+use super::conditional::ConditionalLayer;
 use super::deadline::DeadlineLayer;
 use super::request::RequestLayer;
 use super::web::WebLayer;
@@ -21,7 +22,7 @@ use crate::kernel::config::ServerConfig;
 const PREFLIGHT_S: u64 = 3600;
 
 /// Response headers that pages of other origins may read.
-const EXPOSED: [&str; 7] = [
+const EXPOSED: [&str; 8] = [
     "grpc-status",
     "grpc-message",
     "grpc-status-details-bin",
@@ -29,6 +30,7 @@ const EXPOSED: [&str; 7] = [
     "retry-after",
     "location",
     "allow",
+    "etag",
 ];
 
 /// What a stack is: it answers every request, and every connection has a copy.
@@ -61,6 +63,8 @@ where
         .layer(option_layer((!config.cors_origins.is_empty()).then(|| cors(&config.cors_origins))))
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)
+        // Above the coding of answers, whose tags say how they are coded.
+        .layer(ConditionalLayer)
         // Before authentication: a slow store counts too.
         .layer(DeadlineLayer { max: Duration::from_secs(config.deadline_seconds_max) })
         // The last guard: whatever is below has a caller with the scope that the contract names.

@@ -132,6 +132,8 @@ reasons! {
         "this method is not implemented"
     RequestCancelled "request_cancelled" "REQUEST_CANCELLED" 499 Cancelled true
         "the caller went away"
+    PreconditionFailed "precondition_failed" "PRECONDITION_FAILED" 412 Aborted false
+        "the agent has the entity tag \"4-d\", which if_match does not name"
 }
 
 impl Reason {

@@ -123,9 +123,27 @@ fn reply(rule: &Rule) -> Result<String, Failure> {
             field.json_name(),
             default(&field)
         )?,
-        (_, None) => writeln!(code, "        call.reply(response, {status})")?,
+        (_, None) => code += &tagged(rule, &status),
     }
     Ok(code)
+}
+
+/// Answers with the whole message, and with its entity tag when it has one.
+fn tagged(rule: &Rule, status: &str) -> String {
+    let name = &rule.method.rule.etag;
+    let field = rule.method.output.get_field_by_name(name);
+    match (name.as_str(), field) {
+        ("*", _) => format!("        call.reply_digested(response, {status})\n"),
+        (_, Some(field)) => {
+            let default = if field.supports_presence() { ".unwrap_or_default()" } else { "" };
+            format!(
+                "        let tag = response.get_ref().{}.clone(){default};\n        \
+                 call.reply_tagged(response, {status}, &tag)\n",
+                names::field(name)
+            )
+        }
+        (_, None) => format!("        call.reply(response, {status})\n"),
+    }
 }
 
 /// JSON of a field where a message leaves it out.

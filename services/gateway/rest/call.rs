@@ -109,7 +109,12 @@ impl Call {
     }
 }
 
-fn document(metadata: MetadataMap, extensions: Extensions, body: Vec<u8>, status: u16) -> Response {
+pub(super) fn document(
+    metadata: MetadataMap,
+    extensions: Extensions,
+    body: Vec<u8>,
+    status: u16,
+) -> Response {
     let mut response = answer(metadata, extensions, Body::from(body), status);
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -117,7 +122,7 @@ fn document(metadata: MetadataMap, extensions: Extensions, body: Vec<u8>, status
 }
 
 /// An answer of any form.
-type Response = http::Response<Body>;
+pub(super) type Response = http::Response<Body>;
 
 /// An answer with the metadata as headers.
 pub(super) fn answer(

@@ -12,6 +12,7 @@ pub mod query;
 pub mod route;
 pub mod stream;
 pub mod table;
+pub mod tags;
 
 use std::{
     convert::Infallible,

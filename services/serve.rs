@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -38,6 +39,9 @@ use crate::proto::runplane::v1::runs_service_server::RunsServiceServer;
 use crate::runs::Runs;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
+
+/// How gRPC's messages may be compressed, both ways; answers only for callers that say so.
+const GZIP: CompressionEncoding = CompressionEncoding::Gzip;
 
 /// A server, built and not yet serving.
 pub struct Server {
@@ -224,8 +228,11 @@ fn grpc(
     };
     let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
     let agents = AgentsServiceServer::from_arc(Arc::clone(&services.agents));
+    let agents = agents.accept_compressed(GZIP).send_compressed(GZIP);
     let runs = RunsServiceServer::from_arc(Arc::clone(&services.runs));
+    let runs = runs.accept_compressed(GZIP).send_compressed(GZIP);
     let keys = KeysServiceServer::from_arc(Arc::clone(&services.keys));
+    let keys = keys.accept_compressed(GZIP).send_compressed(GZIP);
     let routes = Routes::new(health)
         .add_service(v1.map_err(Error::internal)?)
         .add_service(v1alpha.map_err(Error::internal)?)

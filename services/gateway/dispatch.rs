@@ -85,8 +85,14 @@ fn keep(from: &HeaderMap, to: &mut HeaderMap, name: &'static str) {
 }
 
 /// What tonic says, as our own fault, of a request that nobody could read.
-const UNREADABLE: [&str; 5] =
-    ["decode", "compression flag", "compressed-flag", "Missing request message", "Unexpected EOF"];
+const UNREADABLE: [&str; 6] = [
+    "decode",
+    "compression flag",
+    "compressed-flag",
+    "decompressing",
+    "Missing request message",
+    "Unexpected EOF",
+];
 
 /// tonic tells by code and text what it could not read; only this function knows its words.
 fn error_of(status: &Status) -> Error {

@@ -2,6 +2,7 @@
 //! the transcoder.
 
 pub mod auth;
+pub mod coding;
 pub mod conditional;
 pub mod deadline;
 pub mod dispatch;

@@ -10,6 +10,7 @@ use tower::{Service, ServiceBuilder};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::auth::AuthLayer;
+use super::coding::CodingLayer;
 use super::conditional::ConditionalLayer;
 use super::deadline::DeadlineLayer;
 use super::request::RequestLayer;
@@ -65,6 +66,8 @@ where
         .layer(WebLayer)
         // Above the coding of answers, whose tags say how they are coded.
         .layer(ConditionalLayer)
+        // Above the deadline, whose last words are not compressed.
+        .layer(CodingLayer)
         // Before authentication: a slow store counts too.
         .layer(DeadlineLayer { max: Duration::from_secs(config.deadline_seconds_max) })
         // The last guard: whatever is below has a caller with the scope that the contract names.

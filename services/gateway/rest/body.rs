@@ -104,10 +104,21 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
 
 /// What a body that cannot be read on means: a limit before ours, or a caller that went away.
 fn broken(error: axum::Error) -> Error {
+    if let Some(told) = told(&error) {
+        return told;
+    }
     match is_limit(&error) {
         true => Error::new(Reason::PayloadTooLarge, "the body is larger than its limit"),
         false => Error::new(Reason::RequestCancelled, "the body broke off").caused_by(error),
     }
+}
+
+/// What a layer before ours says of the body.
+fn told(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
+    let Some(told) = error.downcast_ref::<Error>() else { return error.source().and_then(told) };
+    let mut error = Error::new(told.reason, told.message.clone());
+    error.metadata.clone_from(&told.metadata);
+    Some(error)
 }
 
 fn is_limit(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::gateway::auth::{AuthLayer, Authenticator, Required};
 use crate::gateway::dispatch::Dispatch;
 use crate::gateway::health::Health;
+use crate::gateway::port::PortLimits;
 use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack};
@@ -144,8 +145,9 @@ pub async fn run(
 
     let (port_ends, engine_ends) = (CancellationToken::new(), CancellationToken::new());
     let drain = Duration::from_secs(config.server.drain_seconds);
+    let limits = PortLimits { connections_max: config.server.connections_max, drain };
     let serving = async {
-        port::serve(listener, stack, port_ends.cancelled(), drain).await;
+        port::serve(listener, stack, port_ends.cancelled(), limits).await;
     };
     let working = async {
         let worked = engine.run(runtime.drive(), engine_ends.clone()).await;

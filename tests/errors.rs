@@ -55,7 +55,7 @@ fn status_code_and_retry_agree_with_each_other() {
             405 | 501 => &[Code::Unimplemented],
             412 => &[Code::Aborted],
             409 => &[Code::Aborted, Code::FailedPrecondition, Code::AlreadyExists],
-            413 | 429 => &[Code::ResourceExhausted],
+            413 | 414 | 429 | 431 => &[Code::ResourceExhausted],
             422 => &[Code::FailedPrecondition],
             499 => &[Code::Cancelled],
             500 => &[Code::Internal],

@@ -7,6 +7,7 @@ pub mod conditional;
 pub mod deadline;
 pub mod dispatch;
 pub mod health;
+pub mod limits;
 pub mod port;
 pub mod request;
 pub mod rest;

@@ -13,6 +13,7 @@ use super::auth::AuthLayer;
 use super::coding::CodingLayer;
 use super::conditional::ConditionalLayer;
 use super::deadline::DeadlineLayer;
+use super::limits::LimitsLayer;
 use super::request::RequestLayer;
 use super::web::WebLayer;
 use super::{Answer, Request, Response};
@@ -64,6 +65,8 @@ where
         .layer(option_layer((!config.cors_origins.is_empty()).then(|| cors(&config.cors_origins))))
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)
+        // Before anything reads the headers at length.
+        .layer(LimitsLayer)
         // Above the coding of answers, whose tags say how they are coded.
         .layer(ConditionalLayer)
         // Above the deadline, whose last words are not compressed.

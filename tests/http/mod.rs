@@ -4,6 +4,8 @@
 
 mod codings;
 mod conditions;
+mod floods;
+mod heads;
 
 use http::{HeaderMap, StatusCode};
 use runplane::kernel::error::Reason;

@@ -12,7 +12,8 @@ use std::{
 
 use futures::{Stream, StreamExt, stream};
 use runplane::kernel::{Error, Reason};
-use tonic::{Request, Response, Status, Streaming, async_trait, metadata::KeyAndValueRef};
+use tonic::{Code, Request, Response, Status, Streaming, async_trait, metadata::KeyAndValueRef};
+use tonic_types::{ErrorDetails, HelpLink, StatusExt};
 
 use super::generated::{
     google::api::HttpBody,
@@ -206,6 +207,10 @@ impl ProbeService for Prober {
         let name = request.into_inner().name;
         let mut status = match name.as_str() {
             "foreign" => return Err(tonic_status(Color::Red)),
+            "aborted" => return Err(Status::aborted("another was faster")),
+            "percent" => return Err(Status::not_found("100% sure, \u{fc}ber %41 \"all\"")),
+            "debug" => return Err(debug()),
+            "slow" => std::future::pending().await,
             _ => failed(Reason::parse(&name).unwrap_or(Reason::InternalError)),
         };
         status.metadata_mut().insert("x-answered", "no".parse().unwrap());
@@ -289,6 +294,13 @@ impl ProbeService for Prober {
     async fn hidden(&self, request: Request<Probe>) -> Answer {
         echo("hidden", request)
     }
+}
+
+/// A failure that tells too much.
+fn debug() -> Status {
+    let mut details = ErrorDetails::with_debug_info(["secret.rs:1".to_owned()], "secret");
+    details.set_help(vec![HelpLink { description: "how".to_owned(), url: "/help".to_owned() }]);
+    Status::with_error_details(Code::FailedPrecondition, "not yet", details)
 }
 
 /// A status that is not of our making.

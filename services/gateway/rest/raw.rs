@@ -1,5 +1,5 @@
-//! Bodies that are no JSON: `google.api.HttpBody`, passed on as it is, whole or in pieces. Called by
-//! generated code; never looks into the bytes.
+//! Bodies that are no JSON: `google.api.HttpBody`, passed on as it is, whole or in pieces. Called
+//! by generated code; never looks into the bytes.
 
 use std::{
     future::Future,

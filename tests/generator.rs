@@ -106,11 +106,11 @@ fn streams_are_checked_too() {
     let http = "option (google.api.http) = {get: \"/v1\"};";
     let taking = failure(&format!("rpc Call(stream In) returns (In) {{ {http} }}"));
     assert!(taking.contains("takes a stream needs a body"), "{taking}");
-    let twin = failure(
-        "rpc Call(stream In) returns (In) { option (google.api.http) = {post: \"/v1\" body: \"*\"}; \
-         option (transcode.v1.method) = {stream_method: \"Twin\"}; } \
-         rpc Twin(In) returns (stream In) {}",
-    );
+    let rule = "option (google.api.http) = {post: \"/v1\" body: \"*\"};";
+    let twin = failure(&format!(
+        "rpc Call(stream In) returns (In) {{ {rule} {} }} rpc Twin(In) returns (stream In) {{}}",
+        "option (transcode.v1.method) = {stream_method: \"Twin\"};"
+    ));
     assert!(twin.contains("a method that takes a stream has no stream_method"), "{twin}");
     let scoped = |scope| format!("option (transcode.v1.method) = {{ {scope} }};");
     let twins = failure(&format!(

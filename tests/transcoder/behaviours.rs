@@ -95,8 +95,8 @@ fn repeated(text: &str) -> String {
 }
 
 /// The whole stack over the probe.
-pub fn server(lenient: bool) -> impl stack::Stack {
-    let prober = Arc::new(Prober::default());
+pub fn server(prober: Prober, lenient: bool) -> impl stack::Stack {
+    let prober = Arc::new(prober);
     let grpc = tonic::service::Routes::new(ProbeServiceServer::from_arc(Arc::clone(&prober)));
     let query_ignored = if lenient { vec!["$alt".to_owned()] } else { Vec::new() };
     let errors = ErrorForm::Status;
@@ -126,7 +126,8 @@ async fn heard(response: Response<Body>) -> (http::response::Parts, String) {
 /// What is wrong with the answer to a case.
 async fn faults(case: &Case<'_>) -> Result<String, Infallible> {
     let request = request(case.method, &case.target, &case.headers, &case.body);
-    let (parts, text) = heard(server(case.lenient).oneshot(request).await?).await;
+    let (parts, text) =
+        heard(server(Prober::default(), case.lenient).oneshot(request).await?).await;
     let mut faults = String::new();
     if parts.status != case.status {
         write!(faults, "status {}, ", parts.status.as_u16()).unwrap();

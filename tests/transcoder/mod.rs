@@ -9,8 +9,9 @@ mod flows;
 mod forms;
 mod paths;
 mod queries;
+mod wire;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};

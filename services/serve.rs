@@ -33,7 +33,7 @@ use crate::kernel::{Clock, Environment, Error, Result, Scope, json};
 use crate::keys::secret::Pepper;
 use crate::keys::{Keys, bootstrap, pepper};
 use crate::proto;
-use crate::proto::rest::{Services, required_scope};
+use crate::proto::rest::{Services, deprecation, required_scope};
 use crate::proto::runplane::v1::agents_service_server::AgentsServiceServer;
 use crate::proto::runplane::v1::keys_service_server::KeysServiceServer;
 use crate::proto::runplane::v1::runs_service_server::RunsServiceServer;
@@ -139,7 +139,7 @@ pub async fn run(
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
     let rest = Transcoder::new(services, options(&config)?);
     let required = required(rest.clone());
-    let inner = Dispatch::new(grpc, rest, health.clone());
+    let inner = Dispatch::new(grpc, rest, health.clone()).deprecating(deprecation);
     let auth = AuthLayer { authenticator, required };
     let stack = stack::stack(&config.server, clock, auth, inner);
 

@@ -68,6 +68,18 @@ pub struct MethodRule {
     pub etag: String,
     /// Repeated string field of the request that takes the tags of `If-Match`.
     pub if_match_field: String,
+    /// Since when the method is deprecated; none: it is not.
+    pub deprecation: Option<Deprecation>,
+}
+
+/// `transcode.v1.Deprecation`; empty texts are unset.
+pub struct Deprecation {
+    /// Day from which something is deprecated.
+    pub since: String,
+    /// Day from which it may be gone.
+    pub sunset: String,
+    /// Page that says more.
+    pub link: String,
 }
 
 /// `transcode.v1.event`; empty texts are unset.
@@ -134,7 +146,10 @@ fn read_method(
     method: &MethodDescriptor,
 ) -> Result<Method, Failure> {
     let options = method.options();
-    let rule = read_rule(extension(pool, &options, "transcode.v1.method").as_deref())?;
+    let written = extension(pool, &options, "transcode.v1.method");
+    let mut rule = read_rule(written.as_deref())?;
+    let written = written.as_deref().and_then(Value::as_message);
+    rule.deprecation = deprecation(&options, written)?;
     let http_rules = match extension(pool, &options, "google.api.http") {
         Some(http) => read_http(http.as_message().ok_or("google.api.http is no message")?, true)?,
         None => Vec::new(),
@@ -150,6 +165,50 @@ fn read_method(
         http_rules,
         rule,
     })
+}
+
+/// Since when a field is deprecated; none: it is not.
+pub fn field_deprecation(field: &FieldDescriptor) -> Result<Option<Deprecation>, Failure> {
+    let options = field.options();
+    let pool = field.parent_message().parent_pool();
+    let written = extension(pool, &options, "transcode.v1.deprecation");
+    let written = written.as_deref().and_then(Value::as_message);
+    let read = match (is_deprecated(&options), written) {
+        (false, None) => return Ok(None),
+        (deprecated, written) => pair(deprecated, written.map(read_deprecation)),
+    };
+    read.map_err(|failure| format!("field {}: {failure}", field.full_name()).into())
+}
+
+/// That of a method, within its rule.
+fn deprecation(
+    options: &DynamicMessage,
+    rule: Option<&DynamicMessage>,
+) -> Result<Option<Deprecation>, Failure> {
+    let written = rule.filter(|rule| rule.has_field_by_name("deprecation"));
+    let written = written.and_then(|rule| rule.get_field_by_name("deprecation"));
+    let written = written.as_deref().and_then(Value::as_message);
+    pair(is_deprecated(options), written.map(read_deprecation))
+}
+
+/// What is deprecated says since when, and what says so is.
+fn pair(deprecated: bool, written: Option<Deprecation>) -> Result<Option<Deprecation>, Failure> {
+    match (deprecated, written) {
+        (true, None) => {
+            Err("deprecated, without transcode.v1 deprecation saying since when".into())
+        }
+        (false, Some(_)) => Err("transcode.v1 deprecation of what is not deprecated".into()),
+        (_, written) => Ok(written),
+    }
+}
+
+fn read_deprecation(written: &DynamicMessage) -> Deprecation {
+    let get = |name| text(written, name);
+    Deprecation { since: get("since"), sunset: get("sunset"), link: get("link") }
+}
+
+fn is_deprecated(options: &DynamicMessage) -> bool {
+    options.get_field_by_name("deprecated").is_some_and(|value| value.as_bool() == Some(true))
 }
 
 fn read_rule(rule: Option<&Value>) -> Result<MethodRule, Failure> {
@@ -169,6 +228,7 @@ fn read_rule(rule: Option<&Value>) -> Result<MethodRule, Failure> {
         scope: get("scope"),
         etag: get("etag"),
         if_match_field: get("if_match_field"),
+        deprecation: None,
     })
 }
 
@@ -238,7 +298,12 @@ fn check_tags(method: &MethodDescriptor, rule: &MethodRule) -> Result<(), Failur
         return Err("transcode.v1.method: a stream has no etag".into());
     }
     if etag != "*" {
-        want(&output, etag, "a string field", |field| matches!(field.kind(), Kind::String))?;
+        let plain = |field: &FieldDescriptor| {
+            field.containing_oneof().is_none_or(|oneof| oneof.is_synthetic())
+        };
+        want(&output, etag, "a string field", |field| {
+            matches!(field.kind(), Kind::String) && plain(field)
+        })?;
     }
     let (name, input) = (&rule.if_match_field, method.input());
     let list = |field: FieldDescriptor| field.is_list() && matches!(field.kind(), Kind::String);

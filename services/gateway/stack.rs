@@ -23,7 +23,7 @@ use crate::kernel::config::ServerConfig;
 const PREFLIGHT_S: u64 = 3600;
 
 /// Response headers that pages of other origins may read.
-const EXPOSED: [&str; 8] = [
+const EXPOSED: [&str; 11] = [
     "grpc-status",
     "grpc-message",
     "grpc-status-details-bin",
@@ -32,6 +32,9 @@ const EXPOSED: [&str; 8] = [
     "location",
     "allow",
     "etag",
+    "deprecation",
+    "sunset",
+    "link",
 ];
 
 /// What a stack is: it answers every request, and every connection has a copy.

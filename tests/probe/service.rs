@@ -291,6 +291,10 @@ impl ProbeService for Prober {
     async fn hidden(&self, request: Request<Probe>) -> Answer {
         echo("hidden", request)
     }
+
+    async fn old(&self, request: Request<Probe>) -> Answer {
+        echo("old", request)
+    }
 }
 
 /// A failure that tells too much.

@@ -5,6 +5,7 @@
 
 pub mod behaviours;
 mod bodies;
+mod deprecated;
 mod flows;
 mod forms;
 mod paths;

@@ -12,6 +12,10 @@ demo *args:
 test *args:
     ./test {{args}}
 
+# Google's ProtoJSON conformance suite against the generated codec; see tests/conformance/README.md.
+conformance *args:
+    tests/conformance/run {{args}}
+
 # Every lint: fmt, buf, typos, shellcheck, clippy, doc, the client feature.
 lint:
     .ci/lint

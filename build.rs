@@ -37,19 +37,23 @@ fn run() -> Result<(), Failure> {
         style: Style::HOUSE,
         scopes_required: true,
     })?;
-    let tested = |root, folders, files, style, name| Set {
-        folders,
-        files,
-        includes: &["tests", "proto", "tests/conformance/include"],
-        out_dir: out.join(name),
-        runtime: "::runplane::gateway::rest",
-        root,
-        style,
-        scopes_required: false,
-    };
-    let probe = &["probe/json.proto"];
     let standard = Style { proto_names: false, enum_words: false, defaults: false };
-    codegen::generate(&tested("crate::probe", &["tests/probe"], &[], Style::HOUSE, "probe"))?;
-    codegen::generate(&tested("crate::json::plain", &[], probe, standard, "plain"))?;
-    codegen::generate(&tested("crate::conformance", &[], CONFORMANCE, standard, "conformance"))
+    let probe = &["tests/probe"][..];
+    for (name, root, folders, files, style) in [
+        ("probe", "crate::probe::house", probe, &[][..], Style::HOUSE),
+        ("standard", "crate::probe::standard", probe, &[], standard),
+        ("conformance", "crate::conformance", &[], CONFORMANCE, standard),
+    ] {
+        codegen::generate(&Set {
+            folders,
+            files,
+            includes: &["tests", "proto", "tests/conformance/include"],
+            out_dir: out.join(name),
+            runtime: "::runplane::gateway::rest",
+            root,
+            style,
+            scopes_required: false,
+        })?;
+    }
+    Ok(())
 }

@@ -95,7 +95,7 @@ fn a_rule_that_cannot_be_is_refused_by_name() {
 fn streams_are_checked_too() {
     let http = "option (google.api.http) = {get: \"/v1\"};";
     let taking = failure(&format!("rpc Call(stream In) returns (In) {{ {http} }}"));
-    assert!(taking.contains("takes a stream"), "{taking}");
+    assert!(taking.contains("takes a stream needs a body"), "{taking}");
     let scoped = |scope| format!("option (transcode.v1.method) = {{ {scope} }};");
     let twins = failure(&format!(
         "rpc Call(In) returns (In) {{ {http} {} }} rpc Twin(In) returns (stream In) {{ {} }}",

@@ -14,6 +14,7 @@ mod conformance;
 mod crash;
 mod engine;
 mod errors;
+mod fuzz;
 mod generator;
 mod harness;
 mod json;

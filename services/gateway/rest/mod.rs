@@ -7,7 +7,7 @@ mod body;
 pub mod call;
 mod decode;
 pub mod json;
-mod path;
+pub mod path;
 pub mod query;
 pub mod raw;
 pub mod refuse;

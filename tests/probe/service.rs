@@ -1,18 +1,13 @@
 //! The service behind the probe. Included for each form of its generated types; answers with what
 //! it was asked, and its streams do what the request's name says.
 
-use std::{
-    collections::BTreeMap,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::BTreeMap, pin::Pin};
 
 use futures::{Stream, StreamExt, stream};
 use runplane::kernel::{Error, Reason};
-use tonic::{Request, Response, Status, Streaming, async_trait, metadata::KeyAndValueRef};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status, Streaming, async_trait, metadata::KeyAndValueRef};
+use tonic_types::{ErrorDetails, HelpLink, StatusExt};
 
 use super::generated::{
     google::api::HttpBody,
@@ -25,19 +20,19 @@ use super::generated::{
 /// The service. Its streams do what the request's name says.
 #[derive(Debug, Default, Clone)]
 pub struct Prober {
-    /// True once a silent stream was dropped.
-    pub dropped: Arc<AtomicBool>,
+    /// Cancelled once a silent stream was dropped.
+    pub dropped: CancellationToken,
 }
 
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Answer<T = Echo> = Result<Response<T>, Status>;
 
 /// Tells when it goes.
-struct Tell(Arc<AtomicBool>);
+struct Tell(CancellationToken);
 
 impl Drop for Tell {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.cancel();
     }
 }
 
@@ -158,7 +153,7 @@ impl ProbeService for Prober {
     }
 
     async fn watch(&self, request: Request<Probe>) -> Answer<Self::WatchStream> {
-        let tell = Tell(Arc::clone(&self.dropped));
+        let tell = Tell(self.dropped.clone());
         let probe = request.into_inner();
         let silence = stream::pending().inspect(move |_: &Result<Event, Status>| {
             let _held = &tell;
@@ -206,6 +201,10 @@ impl ProbeService for Prober {
         let name = request.into_inner().name;
         let mut status = match name.as_str() {
             "foreign" => return Err(tonic_status(Color::Red)),
+            "aborted" => return Err(Status::aborted("another was faster")),
+            "percent" => return Err(Status::not_found("100% sure, \u{fc}ber %41 \"all\"")),
+            "debug" => return Err(debug()),
+            "slow" => std::future::pending().await,
             _ => failed(Reason::parse(&name).unwrap_or(Reason::InternalError)),
         };
         status.metadata_mut().insert("x-answered", "no".parse().unwrap());
@@ -289,6 +288,13 @@ impl ProbeService for Prober {
     async fn hidden(&self, request: Request<Probe>) -> Answer {
         echo("hidden", request)
     }
+}
+
+/// A failure that tells too much.
+fn debug() -> Status {
+    let mut details = ErrorDetails::with_debug_info(["secret.rs:1".to_owned()], "secret");
+    details.set_help(vec![HelpLink { description: "how".to_owned(), url: "/help".to_owned() }]);
+    Status::with_error_details(Code::FailedPrecondition, "not yet", details)
 }
 
 /// A status that is not of our making.

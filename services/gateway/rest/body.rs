@@ -17,6 +17,8 @@ use super::{stream, table::Place};
 const LINGER: Duration = Duration::from_secs(1);
 /// How many times the limit is read on; an announced body beyond that is answered at once.
 const DISCARDED: usize = 4;
+/// Said of a body whose end never came.
+const BROKE_OFF: &str = "the body broke off";
 
 /// Reads the body that a rule takes.
 pub(super) async fn read(
@@ -111,11 +113,24 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
 }
 
 /// What a body that cannot be read on means: a limit before ours, or a caller that went away.
-pub(super) fn broken(error: axum::Error) -> Error {
+fn broken(error: axum::Error) -> Error {
     match is_limit(&error) {
-        true => Error::new(Reason::PayloadTooLarge, "the body is larger than its limit"),
-        false => Error::new(Reason::RequestCancelled, "the body broke off").caused_by(error),
+        true => limited(),
+        false => Error::new(Reason::RequestCancelled, BROKE_OFF).caused_by(error),
     }
+}
+
+/// The same for a stream of messages. tonic takes a cancelled one for a complete one, so what broke
+/// off has another reason here.
+pub(super) fn broken_upload(error: axum::Error) -> Error {
+    match is_limit(&error) {
+        true => limited(),
+        false => Error::field("body", BROKE_OFF).caused_by(error),
+    }
+}
+
+fn limited() -> Error {
+    Error::new(Reason::PayloadTooLarge, "the body is larger than its limit")
 }
 
 fn is_limit(error: &(dyn std::error::Error + 'static)) -> bool {

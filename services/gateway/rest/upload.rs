@@ -127,7 +127,9 @@ impl http_body::Body for Framed {
             }
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 None => self.ended = true,
-                Some(Err(error)) => return Poll::Ready(Some(Err(body::broken(error).into()))),
+                Some(Err(error)) => {
+                    return Poll::Ready(Some(Err(body::broken_upload(error).into())));
+                }
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.cutter.add(data);

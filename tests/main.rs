@@ -10,9 +10,11 @@ mod codegen;
 
 mod agents;
 mod bad_input;
+mod conformance;
 mod crash;
 mod engine;
 mod errors;
+mod fuzz;
 mod generator;
 mod harness;
 mod http;

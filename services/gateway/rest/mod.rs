@@ -8,7 +8,7 @@ pub mod call;
 mod decode;
 pub mod json;
 pub mod notice;
-mod path;
+pub mod path;
 pub mod query;
 pub mod raw;
 pub mod refuse;

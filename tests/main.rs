@@ -17,6 +17,7 @@ mod errors;
 mod fuzz;
 mod generator;
 mod harness;
+mod http;
 mod json;
 mod keys;
 mod lasting;

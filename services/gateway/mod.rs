@@ -5,6 +5,7 @@ pub mod auth;
 pub mod deadline;
 pub mod dispatch;
 pub mod health;
+pub mod origin;
 pub mod port;
 pub mod request;
 pub mod rest;

@@ -132,6 +132,8 @@ reasons! {
         "this method is not implemented"
     RequestCancelled "request_cancelled" "REQUEST_CANCELLED" 499 Cancelled true
         "the caller went away"
+    OriginNotAllowed "origin_not_allowed" "ORIGIN_NOT_ALLOWED" 403 PermissionDenied false
+        "pages of https://elsewhere.example may not call this server"
 }
 
 impl Reason {

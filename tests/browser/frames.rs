@@ -167,14 +167,14 @@ async fn base64_may_come_in_any_pieces() {
     let whole = STANDARD.encode(&body);
     let parts: String = body.chunks(4).map(|part| STANDARD.encode(part)).collect();
     let bare = whole.trim_end_matches('=').to_owned();
-    for text in [whole, parts, bare] {
-        let pieces: Vec<_> =
-            text.bytes().map(|letter| Ok::<_, std::io::Error>(vec![letter])).collect();
+    for (text, bytes) in [whole, parts, bare].iter().flat_map(|text| [(text, 1), (text, 99)]) {
+        let pieces = text.as_bytes().chunks(bytes);
+        let pieces: Vec<_> = pieces.map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
         let body = reqwest::Body::wrap_stream(stream::iter(pieces));
         let response = send(&app, LIST, &[("content-type", TEXT)], body).await;
         let headers = response.headers().clone();
         let body = response.bytes().await.expect("a whole body").to_vec();
-        assert_eq!(Answer { headers, body }.untexted().agents(), json!([]), "{text}");
+        assert_eq!(Answer { headers, body }.untexted().agents(), json!([]), "{text} by {bytes}");
     }
 }
 

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::{a_waiting_run, app, go_on, long_text, nobody_follows};
 use crate::harness::app::App;
-use crate::harness::browser::{Client as With, Console, Page, Seen};
+use crate::harness::browser::{Client as With, Console, Fetch, Page, Seen};
 use crate::harness::doors::Door;
-use crate::harness::rest::Frames;
+use crate::harness::rest::{Frame, Frames};
 
 fn friend() -> Page {
     With::Plain.of_a_friend()
@@ -28,6 +28,18 @@ async fn ask(app: &App, verb: &str, path: &str, body: Option<&Value>) -> Seen {
     init["headers"] = headers;
     let seen = friend().fetch(&format!("{}{path}", app.url), &init).all().await;
     seen.unwrap_or_else(|e| panic!("{verb} {path}: {e:?}"))
+}
+
+/// The events up to the next of this kind.
+async fn up_to(events: &mut Fetch, frames: &mut Frames, kind: &str) -> Vec<Frame> {
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|frame: &Frame| frame.event != kind) {
+        match frames.next() {
+            Some(frame) => seen.push(frame),
+            None => frames.push(events.chunk().await.expect("more").as_bytes()),
+        }
+    }
+    seen
 }
 
 #[tokio::test]
@@ -74,8 +86,8 @@ async fn a_page_reads_failures_of_every_layer() {
 async fn a_page_reads_the_headers_of_grpc() {
     let (_console, app) = (Console::watch(), app().await);
     // An empty message: the run `` is not found, which is told in headers alone.
-    let headers = json!({"authorization": bearer(&app), "content-type": "application/grpc-web+proto",
-        "x-grpc-web": "1", "x-user-agent": "by hand"});
+    let headers = json!({"authorization": bearer(&app), "x-grpc-web": "1",
+        "content-type": "application/grpc-web+proto"});
     let init = json!({"method": "POST", "headers": headers, "body": "\0\0\0\0\0"});
     let url = format!("{}/runplane.v1.RunsService/GetRun", app.url);
     let seen = friend().fetch(&url, &init).all().await.expect("an answer");
@@ -99,16 +111,7 @@ async fn a_page_follows_a_run_over_server_sent_events() {
     assert_eq!((head.status, &*head.headers["content-type"]), (200, "text/event-stream"));
     let (mut frames, mut seen) = (Frames::default(), Vec::new());
     for stop in ["run.requires_action", "run.requires_action", "run.completed"] {
-        loop {
-            if let Some(frame) = frames.next() {
-                seen.push(frame);
-                if seen.last().is_some_and(|frame| frame.event == stop) {
-                    break;
-                }
-                continue;
-            }
-            frames.push(events.chunk().await.expect("more").as_bytes());
-        }
+        seen.extend(up_to(&mut events, &mut frames, stop).await);
         if stop == "run.requires_action" {
             go_on(&app.door(Door::Rest), run_id).await;
         }

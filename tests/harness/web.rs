@@ -1,6 +1,6 @@
-//! gRPC-Web as browsers speak it: calls made by `@connectrpc/connect-web` in one Node process, or by
-//! a page in a real browser (`browser.rs`). Either is a driver of `tests/web`: it starts with the
-//! first call, takes calls line by line, and ends when its input closes with the test process.
+//! gRPC-Web as browsers speak it: calls made by `@connectrpc/connect-web` in one Node process, or
+//! by a page in a real browser (`browser.rs`). Either is a driver of `tests/web`: it starts with
+//! the first call, takes calls line by line, and ends when its input closes with the test process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};

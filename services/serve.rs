@@ -239,7 +239,16 @@ fn options(config: &Config) -> Result<TranscoderOptions> {
     let aliases = config.rest.alias.iter().map(alias).collect::<Result<_>>()?;
     let body_bytes_max = config.server.body_bytes_max;
     let json_depth_max = json::DEPTH_MAX;
-    Ok(TranscoderOptions { body_bytes_max, json_depth_max, aliases, ..Default::default() })
+    let (query_ignored, ignore_unknown) =
+        (config.rest.query_ignored.clone(), config.rest.ignore_unknown);
+    Ok(TranscoderOptions {
+        body_bytes_max,
+        json_depth_max,
+        query_ignored,
+        ignore_unknown,
+        aliases,
+        ..Default::default()
+    })
 }
 
 fn alias(alias: &AliasConfig) -> Result<Alias> {

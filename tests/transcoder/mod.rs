@@ -3,12 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+pub mod behaviours;
 mod bodies;
+mod flows;
 mod forms;
 mod paths;
 mod queries;
+mod wire;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -19,6 +22,7 @@ use runplane::{
     kernel::reply::RequestId,
 };
 use serde_json::{Value, json};
+use tonic::Status;
 use tower::ServiceExt;
 
 use crate::probe::{

@@ -107,6 +107,10 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestConfig {
+    /// Names of query parameters that are passed over.
+    pub query_ignored: Vec<String>,
+    /// True passes over unknown fields and parameters instead of refusing them.
+    pub ignore_unknown: bool,
     /// Path prefixes that stand for another.
     pub alias: Vec<AliasConfig>,
 }

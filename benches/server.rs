@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use runplane::gateway::auth::{AuthLayer, Authenticator, Required};
 use runplane::gateway::dispatch::Dispatch;
 use runplane::gateway::health::Health;
+use runplane::gateway::port::PortLimits;
 use runplane::gateway::rest::{Transcoder, TranscoderOptions};
 use runplane::gateway::{Dialect, port, stack};
 use runplane::kernel::caller::Grant;
@@ -32,6 +33,8 @@ use tonic::transport::server::TcpIncoming;
 use super::child::Ready;
 use super::memory::Memory;
 use super::{Outcome, hand};
+
+const LIMITS: PortLimits = PortLimits { connections_max: 1024, drain: Duration::from_secs(1) };
 
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,7 +84,7 @@ pub(super) async fn serve(kind: Kind, folder: &Path) -> Outcome<()> {
         Kind::Transcoder => {
             let memory = Arc::new(Memory::load(folder)?);
             let transcoder = Transcoder::new(services(&memory), TranscoderOptions::default());
-            port::serve(listener, transcoder, ended, Duration::from_secs(1)).await;
+            port::serve(listener, transcoder, ended, LIMITS).await;
         }
         Kind::Tonic => {
             let service = RunsServiceServer::new(Memory::load(folder)?);
@@ -156,7 +159,7 @@ async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
     let auth = AuthLayer { authenticator, required };
     let stack = stack::stack(&config.server, clock, auth, inner);
     tokio::select! {
-        () = port::serve(listener, stack, ended(), Duration::from_secs(1)) => {}
+        () = port::serve(listener, stack, ended(), LIMITS) => {}
         () = toucher.run() => {}
     }
     Ok(())

@@ -18,6 +18,7 @@ mod errors;
 mod fuzz;
 mod generator;
 mod harness;
+mod http;
 mod json;
 mod keys;
 mod lasting;

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use tower::{Layer, Service, ServiceBuilder};
 
+use super::coding::CodingLayer;
+use super::conditional::ConditionalLayer;
 use super::deadline::DeadlineLayer;
+use super::limits::LimitsLayer;
 use super::origin::OriginLayer;
 use super::request::RequestLayer;
 use super::web::WebLayer;
@@ -50,6 +53,12 @@ where
         .layer(OriginLayer::new(&config.cors_origins))
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)
+        // Before anything reads the headers at length.
+        .layer(LimitsLayer)
+        // Above the coding of answers, whose tags say how they are coded.
+        .layer(ConditionalLayer)
+        // Above the deadline, whose last words are not compressed.
+        .layer(CodingLayer)
         // Before authentication: a slow store counts too.
         .layer(DeadlineLayer { max: Duration::from_secs(config.deadline_seconds_max) })
         // The last guard: whatever is below has a caller with the scope that the contract names.

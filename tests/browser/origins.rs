@@ -39,6 +39,11 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).map_or("", |value| value.to_str().expect("a text"))
 }
 
+/// True when caches are told that the answer depends on the origin.
+fn varies(headers: &HeaderMap) -> bool {
+    headers.get_all("vary").iter().any(|value| value == "origin")
+}
+
 /// True when nothing tells a browser that the page may go on.
 fn tells_nothing(headers: &HeaderMap) -> bool {
     !headers.keys().any(|name| name.as_str().starts_with("access-control-"))
@@ -48,7 +53,7 @@ async fn is_refused(response: Response) {
     let (status, headers) = (response.status(), response.headers().clone());
     assert_eq!(status, StatusCode::FORBIDDEN, "{headers:?}");
     assert!(tells_nothing(&headers), "{headers:?}");
-    assert_eq!(text(&headers, "vary"), "origin");
+    assert!(varies(&headers), "{headers:?}");
     let body: Value = response.json().await.expect("JSON");
     assert_eq!(body["error"]["code"], "origin_not_allowed", "{body}");
     assert_eq!(body["error"]["request_id"], text(&headers, "x-request-id"), "{body}");
@@ -147,7 +152,7 @@ async fn a_preflight_of_a_friend_is_answered_without_a_key() {
         assert_eq!(text(told, "access-control-allow-headers"), headers[2].1);
         assert_eq!(text(told, "access-control-max-age"), "3600");
         assert!(told.get("access-control-allow-credentials").is_none());
-        assert_eq!(text(told, "vary"), "origin");
+        assert!(varies(told), "{told:?}");
     }
 }
 
@@ -179,7 +184,7 @@ async fn a_friend_may_read_every_header_that_the_contract_promises() {
         let response = ask(&app, line, &[("origin", &friend)]).await;
         let told = response.headers();
         assert_eq!(text(told, "access-control-allow-origin"), friend, "{line}");
-        assert_eq!(text(told, "vary"), "origin", "{line}");
+        assert!(varies(told), "{line}: {told:?}");
         let exposed = text(told, "access-control-expose-headers");
         let exposed: Vec<_> = exposed.split(',').map(str::trim).collect();
         for name in PROMISED.split_whitespace() {
@@ -195,9 +200,9 @@ async fn callers_that_are_no_pages_are_not_concerned() {
     assert_eq!(response.status(), StatusCode::OK);
     assert!(tells_nothing(response.headers()), "{response:?}");
     // Else a cache could give a friend's page this answer, which it may not read.
-    assert_eq!(text(response.headers(), "vary"), "origin");
+    assert!(varies(response.headers()), "{response:?}");
     let response = ask(&App::start().await, "GET /v1/agents", &[]).await;
-    assert_eq!(text(response.headers(), "vary"), "", "nobody may ever read across origins");
+    assert!(!varies(response.headers()), "nobody may ever read across origins");
 }
 
 #[tokio::test]

@@ -41,7 +41,9 @@ fn echo(method: &str, request: Request<Probe>) -> Answer {
         KeyAndValueRef::Ascii(key, value) => {
             Some((key.to_string(), value.to_str().unwrap_or_default().to_owned()))
         }
-        KeyAndValueRef::Binary(..) => None,
+        KeyAndValueRef::Binary(key, value) => {
+            Some((key.to_string(), format!("{:?}", value.to_bytes().unwrap_or_default().to_vec())))
+        }
     };
     let metadata: BTreeMap<_, _> = request.metadata().iter().filter_map(text).collect();
     let probe = Some(request.into_inner());
@@ -49,7 +51,8 @@ fn echo(method: &str, request: Request<Probe>) -> Answer {
     let answered = response.metadata_mut();
     answered.insert("x-answered", "yes".parse().unwrap());
     answered.insert("grpc-encoding", "gzip".parse().unwrap());
-    answered.insert("connection", "close".parse().unwrap());
+    answered.insert("connection", "x-dropped".parse().unwrap());
+    answered.insert("x-dropped", "yes".parse().unwrap());
     answered.insert_bin("x-trace-bin", tonic::metadata::MetadataValue::from_bytes(b"\xff"));
     Ok(response)
 }
@@ -287,6 +290,10 @@ impl ProbeService for Prober {
 
     async fn hidden(&self, request: Request<Probe>) -> Answer {
         echo("hidden", request)
+    }
+
+    async fn old(&self, request: Request<Probe>) -> Answer {
+        echo("old", request)
     }
 }
 

@@ -26,7 +26,9 @@ use tower::{ServiceExt, layer::util::Identity};
 
 use super::*;
 use crate::probe::standard::{
-    Prober, probe::v1::probe_service_server::ProbeServiceServer, rest::Services,
+    Prober,
+    probe::v1::probe_service_server::ProbeServiceServer,
+    rest::{Services, deprecation},
 };
 
 /// Behaviours and pitfalls that the study of other transcoders names.
@@ -105,6 +107,7 @@ pub fn server(prober: Prober, lenient: bool) -> impl stack::Stack {
     let rest = Transcoder::new(Services { probe: prober }, options);
     let health = Health::new(Arc::new(|| Box::pin(async { true })));
     let dispatch = Dispatch::new(grpc.prepare().into_axum_router(), rest, health);
+    let dispatch = dispatch.deprecating(deprecation);
     let cors_origins = vec!["https://app.example".to_owned()];
     let config = ServerConfig { cors_origins, ..Config::with("").unwrap().server };
     stack::stack(&config, Clock::system(), Identity::new(), dispatch)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use futures::{StreamExt, channel::mpsc};
-use runplane::gateway::port;
+use runplane::gateway::port::{self, PortLimits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,8 @@ async fn served(prober: Standard) -> Served {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
-    tokio::spawn(port::serve(listener, server(prober, false), stopped, Duration::ZERO));
+    let limits = PortLimits { connections_max: 16, drain: Duration::ZERO };
+    tokio::spawn(port::serve(listener, server(prober, false), stopped, limits));
     Served { url, stop }
 }
 

@@ -7,6 +7,7 @@ mod body;
 pub mod call;
 mod decode;
 pub mod json;
+pub mod notice;
 pub mod path;
 pub mod query;
 pub mod raw;
@@ -14,6 +15,7 @@ pub mod refuse;
 pub mod route;
 pub mod stream;
 pub mod table;
+pub mod tags;
 mod upload;
 
 use std::{
@@ -25,7 +27,7 @@ use std::{
 };
 
 use axum::body::{Body, Bytes};
-use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use http_body::Body as _;
 use tower::Service;
 
@@ -141,6 +143,17 @@ impl Inner {
             Found::Methods(methods) => return other_method(&method, &methods),
             Found::Nothing => return Err(no_route(uri.path()).into()),
         };
+        let parts = (method, uri, headers, extensions);
+        notice::mark(self.called(rule, (verb, path), parts, body).await, rule.deprecated)
+    }
+
+    async fn called(
+        &self,
+        rule: &'static Rule,
+        (verb, path): (bool, Option<String>),
+        (method, uri, headers, extensions): (Method, Uri, HeaderMap, Extensions),
+        body: Body,
+    ) -> Answer {
         let form = self.form(&method, &headers, rule)?;
         let (body, upload) = if rule.uploads {
             body::check_upload(&headers, rule.body)?;

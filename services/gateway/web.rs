@@ -1,7 +1,6 @@
-//! gRPC-Web: everything inside this layer sees plain gRPC. On the way in a text body is read from
-//! base64; on the way out trailers become the last frame of the body, which is where a browser can
-//! read them, and a text answer is written in base64, frame by frame. `stack.rs` says what is above
-//! and below.
+//! gRPC-Web: everything inside this layer sees plain gRPC; tonic-web translates on the way in and
+//! out. What tonic-web is too strict or too lax for is made plain before it: media types with
+//! parameters and capitals, methods other than POST, and text bodies.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,22 +9,17 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use base64::Engine as _;
 use base64::alphabet;
+use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, header};
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use tonic::Status;
+use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service};
 
 use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::{Error, Reason};
-
-/// The flag of the frame that carries trailers.
-const TRAILERS: u8 = 0x80;
-
-/// Bytes before the message of a frame: flag and length.
-const HEAD_BYTES: usize = 5;
 
 /// Base64 whose last group may lack its padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -57,11 +51,8 @@ struct Untexted {
     rest: BytesMut,
 }
 
-/// An answer's body with its trailers as its last frame.
-struct Framed {
-    inner: Body,
-    form: Form,
-}
+/// Gives tonic-web's body our type.
+struct Rebodied<S>(S);
 
 impl<S> Layer<S> for WebLayer {
     type Service = Web<S>;
@@ -73,7 +64,10 @@ impl<S> Layer<S> for WebLayer {
 
 impl<S> Service<Request> for Web<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible, Future = Answer>,
+    S: Service<Request, Response = Response, Error = Infallible, Future = Answer>
+        + Clone
+        + Send
+        + 'static,
 {
     type Response = Response;
     type Error = Infallible;
@@ -92,12 +86,14 @@ where
             let refused = Dialect::Rest.refuse(not_post(request.method()).into(), id);
             return Box::pin(async move { Ok(refused) });
         }
-        let Some((form, answer)) = forms(request.headers()) else {
+        let Some((asked, answered)) = forms(request.headers()) else {
             let refused = Dialect::GrpcWeb.refuse(not_ours(request.headers()).into(), id);
             return Box::pin(async move { Ok(refused) });
         };
-        let call = self.inner.call(plain(request, form));
-        Box::pin(async move { call.await.map(|response| answer.framed(response)) })
+        let ready = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, ready);
+        let call = GrpcWebLayer::new().layer(Rebodied(inner)).call(plain(request, asked, answered));
+        Box::pin(async move { call.await.map(|response| response.map(Body::new)) })
     }
 }
 
@@ -115,21 +111,28 @@ impl Form {
         }
     }
 
-    fn framed(self, response: Response) -> Response {
-        let kind = match self {
+    fn media_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
             Self::Binary => "application/grpc-web+proto",
             Self::Text => "application/grpc-web-text+proto",
-        };
-        let mut response = response.map(|inner| Body::new(Framed { inner, form: self }));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        response
+        })
+    }
+}
+
+impl<S> Service<http::Request<tonic::body::Body>> for Rebodied<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
     }
 
-    fn written(self, frame: Bytes) -> Bytes {
-        match self {
-            Self::Binary => frame,
-            Self::Text => STANDARD.encode(frame).into(),
-        }
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> S::Future {
+        self.0.call(request.map(Body::new))
     }
 }
 
@@ -143,13 +146,14 @@ fn forms(headers: &HeaderMap) -> Option<(Form, Form)> {
     Some((asked, accepted.filter_map(Form::of).next().unwrap_or(asked)))
 }
 
-/// The request as gRPC has it.
-fn plain(mut request: Request, form: Form) -> Request {
+/// The request in the words that tonic-web compares by the letter, with its text read: tonic-web
+/// takes bad base64 for a fault of the server, and padding for the end.
+fn plain(mut request: Request, asked: Form, answered: Form) -> Request {
     let headers = request.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    match form {
+    headers.insert(header::CONTENT_TYPE, Form::Binary.media_type());
+    headers.insert(header::ACCEPT, answered.media_type());
+    match asked {
         Form::Binary => request,
         Form::Text => request.map(|inner| Body::new(Untexted { inner, rest: BytesMut::new() })),
     }
@@ -195,51 +199,6 @@ impl http_body::Body for Untexted {
         let read = decode(&text).map(Frame::data).map_err(|_| axum::Error::new(no_base64()));
         Poll::Ready(Some(read))
     }
-}
-
-impl http_body::Body for Framed {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let form = self.form;
-        let next = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        Poll::Ready(next.map(|frame| {
-            let data = frame?.into_data().or_else(|frame| frame.into_trailers().map(last_frame));
-            Ok(Frame::data(form.written(data.unwrap_or_default())))
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.inner.is_end_stream() {
-            true => SizeHint::with_exact(0),
-            false => SizeHint::default(),
-        }
-    }
-}
-
-/// Trailers as the lines of a header block.
-#[expect(clippy::needless_pass_by_value, reason = "it maps what a frame gives away")]
-fn last_frame(trailers: HeaderMap) -> Bytes {
-    let lines = || trailers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let bytes: usize = lines().map(|(name, value)| name.len() + value.len() + 3).sum();
-    let mut frame = BytesMut::with_capacity(HEAD_BYTES + bytes);
-    frame.put_u8(TRAILERS);
-    frame.put_u32(u32::try_from(bytes).unwrap_or(u32::MAX));
-    for (name, value) in lines() {
-        frame.put_slice(name.as_bytes());
-        frame.put_u8(b':');
-        frame.put_slice(value);
-        frame.put_slice(b"\r\n");
-    }
-    frame.freeze()
 }
 
 /// Base64 of one or more parts, each padded: a caller may write each frame on its own.
@@ -304,13 +263,5 @@ mod tests {
         for odd in ["Y", "YQ=", "Y===", "====", "YQ==Y", "Y!==", "-_-_"] {
             assert_eq!(read(odd).filter(|_| odd != "YQ="), None, "{odd}");
         }
-    }
-
-    #[test]
-    fn trailers_are_lines_of_the_last_frame() {
-        let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        assert_eq!(&last_frame(trailers)[..], b"\x80\0\0\0\x0fgrpc-status:0\r\n");
-        assert_eq!(&last_frame(HeaderMap::new())[..], b"\x80\0\0\0\0");
     }
 }

@@ -12,6 +12,7 @@ use tower::Service;
 
 use super::health::Health;
 use super::rest::notice::Notice;
+use super::web::NO_BASE64;
 use super::{Answer, Dialect, Request, Response};
 use crate::kernel::{Error, Reason};
 
@@ -115,6 +116,9 @@ const UNREADABLE: [&str; 6] = [
 /// tonic tells by code and text what it could not read; only this function knows its words.
 fn error_of(status: &Status) -> Error {
     let text = status.message();
+    if text.contains(NO_BASE64) {
+        return Error::field("body", NO_BASE64);
+    }
     let reason = match status.code() {
         Code::OutOfRange => Reason::PayloadTooLarge,
         Code::Unimplemented if text.contains("encod") || text.contains("compress") => {

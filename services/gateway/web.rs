@@ -21,6 +21,10 @@ use tower::{Layer, Service};
 use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::{Error, Reason};
 
+/// Said of a text body that is none. tonic-web hides the failure within one of its own, so whoever
+/// reads that looks for these words.
+pub(super) const NO_BASE64: &str = "the body is not base64, as application/grpc-web-text needs";
+
 /// Base64 whose last group may lack its padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -215,7 +219,7 @@ fn decode(mut text: &[u8]) -> Result<Bytes, base64::DecodeError> {
 }
 
 fn no_base64() -> Status {
-    Error::field("body", "the body is not base64, as application/grpc-web-text needs").into()
+    Error::field("body", NO_BASE64).into()
 }
 
 #[cfg(test)]

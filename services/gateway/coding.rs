@@ -1,10 +1,13 @@
 //! Content codings, over REST only: answers compressed as the caller accepts, bodies of requests
-//! decompressed as they are read. Never touches streams, which must not wait for more, nor gRPC,
-//! which compresses its own messages.
+//! decompressed as they are read. Never touches streamed answers, which must not wait for more, nor
+//! gRPC, which compresses its own messages.
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_compression::Level;
 use async_compression::tokio::bufread::{
@@ -14,8 +17,9 @@ use async_compression::zstd::{CParameter, DParameter};
 use axum::body::Body;
 use futures::TryStreamExt;
 use http::{HeaderMap, HeaderValue, header};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use tokio::io::{AsyncBufRead, AsyncRead};
+use tokio::time::timeout;
 use tokio_util::io::{ReaderStream, StreamReader};
 use tower::{Layer, Service};
 
@@ -27,6 +31,11 @@ const BYTES_MIN: u64 = 1024;
 
 /// Bytes that are coded at a time.
 const CHUNK: usize = 16 * 1024;
+
+/// How much, and how long, a body that was refused is read on: a caller that is still sending would
+/// find the connection reset before it has read the answer.
+const DRAINED_MAX: usize = 4 * 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Largest window of zstd, as a power of two: what RFC 9659 lets senders use over HTTP.
 const WINDOW_LOG_MAX: u32 = 23;
@@ -51,6 +60,11 @@ enum Coding {
     /// Known to all.
     Gzip,
 }
+
+/// A body as it comes, shared by its decoder and by who reads on what that leaves. Its lock is never
+/// waited for: one reads after the other.
+#[derive(Clone)]
+struct Raw(Arc<Mutex<Body>>);
 
 /// What a caller accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,25 +106,59 @@ where
         if conditional {
             unsuffix(request.headers_mut());
         }
+        let mut raw = None;
         if coded {
             let id = request_id(request.extensions()).to_owned();
-            request = match decoded(request) {
-                Ok(request) => request,
+            (request, raw) = match decoded(request) {
+                Ok(decoded) => decoded,
                 Err(error) => {
                     let refused = Dialect::Rest.refuse(error.into(), &id);
                     return Box::pin(std::future::ready(Ok(refused)));
                 }
             };
         }
-        if !accepts {
+        if !accepts && raw.is_none() {
             return self.inner.call(request);
         }
-        let choice = choose(request.headers());
+        let choice = accepts.then(|| choose(request.headers()));
         let call = self.inner.call(request);
         Box::pin(async move {
             let Ok(response) = call.await;
-            Ok(encoded(response, choice))
+            if let Some(raw) = raw.filter(|_| !response.status().is_success()) {
+                // A caller that sends on after that has had its chance.
+                let _sent = timeout(LINGER, raw.drain()).await;
+            }
+            Ok(match choice {
+                Some(choice) => encoded(response, choice),
+                None => response,
+            })
         })
+    }
+}
+
+impl Raw {
+    async fn drain(mut self) {
+        let mut left = DRAINED_MAX;
+        while let Some(Ok(frame)) = http_body_util::BodyExt::frame(&mut self).await {
+            match left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    }
+}
+
+impl http_body::Body for Raw {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, axum::Error>>> {
+        // Poisoned by a panic of its decoder, it has ended.
+        let Ok(mut body) = self.0.lock() else { return Poll::Ready(None) };
+        Pin::new(&mut *body).poll_frame(cx)
     }
 }
 
@@ -179,9 +227,9 @@ fn stream(reader: impl AsyncRead + Send + 'static) -> Body {
     Body::from_stream(ReaderStream::with_capacity(reader, CHUNK))
 }
 
-/// The request with its body as it was before it was coded. What the body comes to is limited where
-/// it is read.
-fn decoded(request: Request) -> Result<Request> {
+/// The request with its body as it was before it was coded, and the coded body, if there is one.
+/// What the body comes to is limited where it is read.
+fn decoded(request: Request) -> Result<(Request, Option<Raw>)> {
     let (mut parts, body) = request.into_parts();
     let mut coding = None;
     for value in parts.headers.get_all(header::CONTENT_ENCODING) {
@@ -195,11 +243,13 @@ fn decoded(request: Request) -> Result<Request> {
     }
     parts.headers.remove(header::CONTENT_ENCODING);
     let Some(coding) = coding.filter(|_| !body.is_end_stream()) else {
-        return Ok(Request::from_parts(parts, body));
+        return Ok((Request::from_parts(parts, body), None));
     };
     parts.headers.remove(header::CONTENT_LENGTH);
-    let reader = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
-    Ok(Request::from_parts(parts, coding.decode(reader)))
+    let raw = Raw(Arc::new(Mutex::new(body)));
+    let data = Body::new(raw.clone()).into_data_stream();
+    let reader = StreamReader::new(data.map_err(io::Error::other));
+    Ok((Request::from_parts(parts, coding.decode(reader)), Some(raw)))
 }
 
 fn unsupported(name: &str) -> Error {

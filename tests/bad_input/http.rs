@@ -61,7 +61,7 @@ async fn a_form_that_cannot_be_made_is_406() {
         ("GET /v1/agents", "text/event-stream"),
         ("POST /v1/agents", "text/html"),
         ("GET /v1/runs/RUN/events", "application/xml"),
-        ("GET /v1/agents/AGENT/stream", "application/json"),
+        ("GET /v1/agents/AGENT/stream", "application/xml"),
         ("GET /v1/agents", "application/json;q=0"),
     ];
     let asks =

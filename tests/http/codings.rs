@@ -126,6 +126,8 @@ async fn bodies_that_burst_or_break_are_refused() {
     for coding in CODINGS {
         let encoding = [("content-encoding", coding)];
         let body = encode(coding, &bomb).await;
+        // More than a socket takes at once: the answer waits until all is sent.
+        let body = if coding == "gzip" { body.repeat(12) } else { body };
         assert!(body.len() < 1 << 20, "{coding} {}", body.len());
         let burst = caller.ask("POST /v1/agents", &encoding, &body).await;
         assert_eq!(burst.fails("payload_too_large")["limit"], "1048576", "{coding}");

@@ -8,7 +8,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use super::{Input, bind, names, rules::Rule};
 use crate::codegen::{
     Failure,
-    options::{self, Deprecation},
+    options::{self, Deprecation, Method},
 };
 
 /// Days from the first of March of the year 0 to the first of January 1970.
@@ -19,8 +19,7 @@ pub fn deprecated(input: &Input) -> Result<String, Failure> {
     let mut rows = Vec::new();
     for method in input.services.iter().flat_map(|service| &service.methods) {
         if let Some(deprecation) = &method.rule.deprecation {
-            let notice = notice(deprecation)
-                .map_err(|failure| format!("method {}: {failure}", method.grpc_path))?;
+            let notice = method_notice(method, deprecation)?;
             rows.push(format!("    ({:?}, {notice}),\n", method.grpc_path));
         }
     }
@@ -54,7 +53,7 @@ pub fn teller(rule: &Rule) -> Result<Option<String>, Failure> {
 /// The notice of a rule's method, as an expression.
 pub fn of_method(rule: &Rule) -> Result<String, Failure> {
     match &rule.method.rule.deprecation {
-        Some(deprecation) => Ok(format!("Some(&{})", notice(deprecation)?)),
+        Some(deprecation) => Ok(format!("Some(&{})", method_notice(rule.method, deprecation)?)),
         None => Ok("None".to_owned()),
     }
 }
@@ -150,9 +149,7 @@ fn within(root: &str, field: &FieldDescriptor, tell: &str) -> String {
         Some(oneof) => {
             let (slot, path) = (names::field(oneof.name()), names::oneof(root, &oneof));
             let variant = names::variant(field);
-            format!(
-                "(if let Some({path}::{variant}(m)) = &m.{slot} {{ {tell}(m) }} else {{ None }})"
-            )
+            format!("match &m.{slot} {{ Some({path}::{variant}(m)) => {tell}(m), _ => None }}")
         }
         None if field.is_map() => format!("m.{name}.values().find_map(|m| {tell}(m))"),
         None if field.is_list() => format!("m.{name}.iter().find_map(|m| {tell}(m))"),
@@ -162,6 +159,11 @@ fn within(root: &str, field: &FieldDescriptor, tell: &str) -> String {
 
 fn name(message: &MessageDescriptor) -> String {
     format!("deprecated_{}", heck::ToSnakeCase::to_snake_case(message.full_name()))
+}
+
+fn method_notice(method: &Method, deprecation: &Deprecation) -> Result<String, Failure> {
+    let named = |failure| format!("method {}: {failure}", method.grpc_path).into();
+    notice(deprecation).map_err(named)
 }
 
 /// The notice as an expression, with its headers as they are sent.

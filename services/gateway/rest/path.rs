@@ -100,6 +100,7 @@ mod tests {
             shape: Shape::Unary,
             body: Place::Nowhere,
             uploads: false,
+            deprecated: None,
         }
     }
 

@@ -221,6 +221,7 @@ mod tests {
             shape: Shape::Unary,
             body: Place::Nowhere,
             uploads: false,
+            deprecated: None,
         }
     }
 

@@ -10,6 +10,7 @@ mod codegen;
 
 mod agents;
 mod bad_input;
+mod browser;
 mod conformance;
 mod crash;
 mod engine;

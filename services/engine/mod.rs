@@ -105,6 +105,12 @@ impl Engine {
         self.inner.closing.cancel();
     }
 
+    /// Where live frames travel to those who follow runs in this process.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.inner.bus
+    }
+
     fn store(&self) -> &Store {
         &self.inner.store
     }

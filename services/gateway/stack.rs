@@ -4,38 +4,18 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, header};
-use tower::util::option_layer;
 use tower::{Layer, Service, ServiceBuilder};
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::coding::CodingLayer;
 use super::conditional::ConditionalLayer;
 use super::deadline::DeadlineLayer;
 use super::limits::LimitsLayer;
+use super::origin::OriginLayer;
 use super::request::RequestLayer;
 use super::web::WebLayer;
 use super::{Answer, Request, Response};
 use crate::kernel::Clock;
 use crate::kernel::config::ServerConfig;
-
-/// Seconds that a browser may keep the answer to a preflight.
-const PREFLIGHT_S: u64 = 3600;
-
-/// Response headers that pages of other origins may read.
-const EXPOSED: [&str; 11] = [
-    "grpc-status",
-    "grpc-message",
-    "grpc-status-details-bin",
-    "x-request-id",
-    "retry-after",
-    "location",
-    "allow",
-    "etag",
-    "deprecation",
-    "sunset",
-    "link",
-];
 
 /// What a stack is: it answers every request, and every connection has a copy.
 pub trait Stack:
@@ -68,9 +48,9 @@ where
     ServiceBuilder::new()
         // Every answer has a request id and a log line, also that of a panic.
         .layer(RequestLayer { clock })
-        // Preflights carry no key, so they end here. Without origins there is nothing to say to
-        // pages of others.
-        .layer(option_layer((!config.cors_origins.is_empty()).then(|| cors(&config.cors_origins))))
+        // Before the key is looked at: a page that may not call has none that counts. Preflights
+        // carry none and end here, and a page may read every failure from below.
+        .layer(OriginLayer::new(&config.cors_origins))
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)
         // Before anything reads the headers at length.
@@ -84,19 +64,4 @@ where
         // The last guard: whatever is below has a caller with the scope that the contract names.
         .layer(guard)
         .service(inner)
-}
-
-fn cors(origins: &[String]) -> CorsLayer {
-    let origin = if origins.iter().any(|origin| origin == "*") {
-        AllowOrigin::any()
-    } else {
-        AllowOrigin::list(origins.iter().filter_map(|o| HeaderValue::from_str(o).ok()))
-    };
-    CorsLayer::new()
-        .allow_origin(origin)
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE])
-        .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
-        .expose_headers(EXPOSED.map(HeaderName::from_static))
-        .vary([header::ORIGIN])
-        .max_age(Duration::from_secs(PREFLIGHT_S))
 }

@@ -140,6 +140,8 @@ reasons! {
         "request_header_fields_too_large" "REQUEST_HEADER_FIELDS_TOO_LARGE"
         431 ResourceExhausted false
         "the request has more than 80 header fields"
+    OriginNotAllowed "origin_not_allowed" "ORIGIN_NOT_ALLOWED" 403 PermissionDenied false
+        "pages of https://elsewhere.example may not call this server"
 }
 
 impl Reason {

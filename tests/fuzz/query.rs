@@ -20,7 +20,9 @@ static TRANSCODER: LazyLock<Transcoder> = LazyLock::new(|| {
 
 /// Input: the query.
 pub(super) fn check(data: &[u8]) {
-    let Ok(query) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    // What follows belongs to the browser.
+    let query = text.split('#').next().unwrap_or_default();
     let Some((status, bound)) = ask(query) else { return };
     if status != StatusCode::OK {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {bound}");
@@ -64,7 +66,7 @@ fn pairs_of(name: &str, value: &Value, pairs: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
             for (member, value) in
-                members.iter().filter(|(member, _)| name != "" || *member != "name")
+                members.iter().filter(|(member, _)| !name.is_empty() || *member != "name")
             {
                 let dot = if name.is_empty() { "" } else { "." };
                 pairs_of(&format!("{name}{dot}{member}"), value, pairs);

@@ -4,6 +4,7 @@
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use runplane::cache::Bus;
 use runplane::kernel::caller::Grant;
 use runplane::kernel::config::Config;
 use runplane::kernel::{Clock, Environment};
@@ -68,6 +69,8 @@ pub struct App {
     pub clock: Clock,
     /// Its store.
     pub store: Store,
+    /// Where its followers listen.
+    pub bus: Bus,
     config: Config,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -80,6 +83,7 @@ struct Started {
     url: String,
     keys: [String; 4],
     store: Store,
+    bus: Bus,
 }
 
 impl App {
@@ -145,9 +149,23 @@ impl App {
         let (parts, ends) = ((config.clone(), clock.clone()), stop.clone());
         let thread = std::thread::spawn(move || live(parts, tell, &ends));
         let started = told.await.expect("the server starts; see above");
-        let [admin, runner, reader, test_admin] = started.keys;
-        let (url, store, thread, place) = (started.url, started.store, Some(thread), Some(place));
-        Self { url, admin, runner, reader, test_admin, clock, store, config, stop, thread, place }
+        let [admin, runner, reader, test_admin] = started.keys.clone();
+        let Started { url, store, bus, .. } = started;
+        let (thread, place) = (Some(thread), Some(place));
+        Self {
+            url,
+            admin,
+            runner,
+            reader,
+            test_admin,
+            clock,
+            store,
+            bus,
+            config,
+            stop,
+            thread,
+            place,
+        }
     }
 
     async fn finish(&mut self) {
@@ -186,8 +204,8 @@ fn live(parts: (Config, Clock), tell: oneshot::Sender<Started>, stop: &Cancellat
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let keys = keys(&server).await;
-        let store = server.store.clone();
-        tell.send(Started { url, keys, store }).ok().expect("the test waits");
+        let (store, bus) = (server.store.clone(), server.engine.bus().clone());
+        tell.send(Started { url, keys, store, bus }).ok().expect("the test waits");
         serve::run(server, listener, stop.cancelled()).await.expect("the server serves");
     });
 }

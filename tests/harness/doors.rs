@@ -12,6 +12,7 @@ use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 
+use super::browser::Page;
 use super::contract::{decode, encode, method, normal};
 use super::raw::RawCodec;
 use super::rest::{Call, Frames};
@@ -40,6 +41,7 @@ pub struct Client {
     headers: Vec<(String, String)>,
     channel: Channel,
     http: reqwest::Client,
+    page: Option<Page>,
 }
 
 /// A success.
@@ -109,7 +111,13 @@ impl Client {
             headers: bearer.into_iter().collect(),
             channel: Endpoint::from_shared(url.to_owned()).expect("a URL").connect_lazy(),
             http: reqwest::Client::builder().no_proxy().build().expect("an HTTP client"),
+            page: None,
         }
+    }
+
+    /// A page in a real browser, which calls over gRPC-Web with this key.
+    pub fn in_page(page: Page, url: &str, key: Option<&str>) -> Self {
+        Self { page: Some(page), ..Self::new(Door::GrpcWeb, url, key) }
     }
 
     /// The same caller with one more header.
@@ -192,8 +200,9 @@ impl Client {
         let (mut headers, mut body) = (BTreeMap::new(), Value::Null);
         while let Some(part) = answer.next().await {
             match part.map_err(|error| Failure::of_web(error, &headers))? {
-                WebPart::Headers(found) => headers = found,
+                WebPart::Headers(_, found) => headers = found,
                 WebPart::Message(bytes) => body = normal(decode(&method.output(), &bytes)),
+                WebPart::Chunk(_) => {}
             }
         }
         Ok(Answer { status: 200, headers, body })
@@ -229,11 +238,12 @@ impl Client {
         request
     }
 
-    fn begin(&self, method: &MethodDescriptor, json: &Value) -> WebAnswer {
+    /// Begins a call over gRPC-Web, for who wants to see each part of the answer.
+    pub fn begin(&self, method: &MethodDescriptor, json: &Value) -> WebAnswer {
         let request = encode(&method.input(), json);
         let name = path(method).path().trim_start_matches('/').to_owned();
-        let (url, headers) = (&self.url, &self.headers);
-        web::call(&WebCall { url, method: &name, request: &request, headers })
+        let (page, url, headers) = (self.page, &self.url, &self.headers);
+        web::call(&WebCall { page, url, method: &name, request: &request, headers })
     }
 
     async fn send(&self, method: &MethodDescriptor, json: &Value) -> reqwest::Response {
@@ -264,7 +274,7 @@ impl Follow {
                 },
                 Self::GrpcWeb(answer, kind) => loop {
                     match answer.next().await? {
-                        Ok(WebPart::Headers(_)) => {}
+                        Ok(WebPart::Headers(..) | WebPart::Chunk(_)) => {}
                         Ok(WebPart::Message(bytes)) => {
                             return Some(Ok(Event::of_message(kind, &bytes)));
                         }

@@ -2,6 +2,7 @@
 //! what is compared. Proves nothing itself.
 
 pub mod app;
+pub mod browser;
 pub mod contract;
 pub mod databases;
 pub mod doors;

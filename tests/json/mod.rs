@@ -135,6 +135,11 @@ fn unknown_fields_and_words_are_dropped_when_asked_for() {
     let entry = entry(MESSAGES, "probe.json.Scalars");
     let read = entry.from_json(json, &options).unwrap();
     assert_eq!(entry.to_json(&read, &options).unwrap(), br#"{"small":1}"#);
+    let any = br#"{"any":{"more":1,"@type":"x/google.protobuf.Duration","value":"1s"}}"#;
+    let known = self::entry(MESSAGES, "probe.json.Known");
+    let read = known.from_json(any, &options).unwrap();
+    let text = br#"{"any":{"@type":"x/google.protobuf.Duration","value":"1s"}}"#;
+    assert_eq!(known.to_json(&read, &options).unwrap(), text);
     let many = br#"{"colors":["COLOR_RED","MAUVE",2],"byNumber":{"1":"MAUVE","2":1}}"#;
     let entry = self::entry(MESSAGES, "probe.json.Many");
     let read = entry.from_json(many, &options).unwrap();

@@ -177,7 +177,7 @@ fn most_texts_are_right() {
     let mut taken = 0;
     for seed in 1..=1000_u64 {
         let tape: Vec<u8> =
-            (1..120_u64).map(|at| (seed * at * 2_654_435_761 >> 16) as u8).collect();
+            (1..120_u64).map(|at| ((seed * at * 2_654_435_761) >> 16) as u8).collect();
         let (json, _) = texts::text(&descriptor("probe.json.Known"), &tape);
         let entry = entry(plain::json::MESSAGES, "probe.json.Known");
         taken += u32::from(entry.from_json(json.as_bytes(), &STANDARD).is_ok());

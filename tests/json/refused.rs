@@ -91,7 +91,7 @@ fn a_wrong_value_deep_within_names_its_path() {
         (r#"{"any":{"name":"x"}}"#, "any"),
         (r#"{"any":{"@type":"x/google.protobuf.Duration"}}"#, "any"),
         (r#"{"any":{"@type":"x/google.protobuf.Duration","value":"1h"}}"#, "any"),
-        (r#"{"any":{"@type":"x/google.protobuf.Duration","value":"1s","more":1}}"#, "any"),
+        (r#"{"any":{"@type":"x/google.protobuf.Duration","value":"1s","more":1}}"#, "any.more"),
         (r#"{"any":{"@type":"x/runplane.v1.Agent","name":5}}"#, "any.name"),
     ] {
         assert_eq!(refused::<Known>(json).path, path, "{json}");

@@ -217,6 +217,15 @@ impl Config {
             server.deadline_seconds_max > 0,
             "server.deadline_seconds_max must be 1 or more".into(),
         );
+        for origin in &server.cors_origins {
+            check(
+                is_origin(origin),
+                format!(
+                    "server.cors_origins has {origin}, must be * or an origin as browsers write \
+                     it: https://app.example.com"
+                ),
+            );
+        }
         check(
             self.store.url.starts_with("sqlite:") || self.store.url.starts_with("postgres"),
             "store.url must begin with sqlite:// or postgres://".into(),
@@ -248,6 +257,23 @@ impl Config {
         }
         mistakes
     }
+}
+
+/// True for `*` and for scheme, host and port as a browser writes them: lower case, no path, no
+/// default port. Anything else would never be equal to what is sent.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return text == "*" };
+    let default = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    let plain = |c: char| !c.is_ascii_uppercase() && !c.is_whitespace() && !"/?#@*,".contains(c);
+    !scheme.is_empty()
+        && !host.is_empty()
+        && text.is_ascii()
+        && host.chars().all(plain)
+        && (default.is_empty() || !host.ends_with(default))
 }
 
 /// Reads values, each wrong one as its default, so that one mistake does not hide the next. What
@@ -327,6 +353,20 @@ mod tests {
     fn an_unknown_key_is_a_mistake() {
         let mistakes = Config::with("[server]\nlissten = \"x\"\n").unwrap_err();
         assert!(mistakes.contains("lissten"), "{mistakes}");
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_write_it() {
+        let origins = |list: &str| Config::with(&format!("[server]\ncors_origins = [{list}]"));
+        let right = r#""*", "https://a.example", "http://[::1]:3000", "chrome-extension://abc""#;
+        assert_eq!(origins(right).map(|c| c.server.cors_origins.len()), Ok(4));
+        for odd in ["null", "", "a.example", "https://a.example/", "https://A.example", "https://"]
+            .into_iter()
+            .chain(["https://a.example:443", "http://*.example", "http://a, http://b"])
+        {
+            let mistakes = origins(&format!("{odd:?}")).unwrap_err();
+            assert!(mistakes.contains("server.cors_origins"), "{odd}: {mistakes}");
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Entry {
             read: read::<M>,
             read_typed: |text, cx| {
                 let mut source = serde_json::Deserializer::from_str(text);
-                let value = source.deserialize_map(ValueVisitor)?;
+                let value = source.deserialize_map(ValueVisitor(cx))?;
                 let value =
                     value.ok_or_else(|| serde_json::Error::custom("an Any without `value`"))?;
                 read::<M>(value.get().as_bytes(), cx)
@@ -129,9 +129,9 @@ fn read<M: Json + prost::Message>(json: &[u8], cx: &Context) -> serde_json::Resu
 }
 
 /// Finds `value` beside `@type`.
-struct ValueVisitor;
+struct ValueVisitor<'a>(&'a Context);
 
-impl<'de> Visitor<'de> for ValueVisitor {
+impl<'de> Visitor<'de> for ValueVisitor<'_> {
     type Value = Option<&'de RawValue>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
@@ -144,8 +144,10 @@ impl<'de> Visitor<'de> for ValueVisitor {
             match name.as_str() {
                 "value" if found.is_some() => return Err(A::Error::custom("`value` given twice")),
                 "value" => found = Some(map.next_value()?),
-                "@type" => drop(map.next_value::<IgnoredAny>()?),
-                _ => return Err(A::Error::custom(format_args!("unknown field {name:?}"))),
+                other if other != "@type" && !self.0.options.ignore_unknown => {
+                    return Err(self.0.unknown(other));
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(found)

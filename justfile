@@ -20,9 +20,9 @@ lint:
 check:
     .ci/run
 
-# Costs per call against hand-written handlers; see docs/benchmarks.md.
+# Costs per call against hand-written handlers and other transcoders; see docs/benchmarks.md.
 bench *args:
-    cargo run --release -p runplane-benches -- {{args}}
+    benches/run {{args}}
 
 # Formats Rust.
 fmt:

@@ -1,0 +1,41 @@
+//! The probe's descriptors as Envoy takes them: without the rules that it refuses to start with.
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, Value};
+
+use crate::probe::standard::DESCRIPTOR_SET;
+
+/// Methods whose rules Envoy refuses. It takes `response_body` only when that is a
+/// `google.api.HttpBody`.
+const REFUSED: [&str; 3] = ["ListTags", "PlainParts", "GetMember"];
+
+/// The encoded descriptor set.
+pub(super) fn for_envoy() -> Vec<u8> {
+    let pool = DescriptorPool::decode(DESCRIPTOR_SET).unwrap();
+    let set = pool.get_message_by_name("google.protobuf.FileDescriptorSet").unwrap();
+    let mut set = DynamicMessage::decode(set, DESCRIPTOR_SET).unwrap();
+    let mut left_out = Vec::new();
+    each(&mut set, "file", |file| {
+        each(file, "service", |service| {
+            each(service, "method", |method| {
+                let name = method.get_field_by_name("name").unwrap().as_str().unwrap().to_owned();
+                if REFUSED.contains(&name.as_str()) {
+                    method.clear_field_by_name("options");
+                    left_out.push(name);
+                }
+            });
+        });
+    });
+    assert_eq!(left_out.len(), REFUSED.len(), "{left_out:?}");
+    set.encode_to_vec()
+}
+
+fn each(message: &mut DynamicMessage, list: &str, mut change: impl FnMut(&mut DynamicMessage)) {
+    let Some(Value::List(items)) = message.get_field_by_name_mut(list) else {
+        panic!("no {list}");
+    };
+    for item in items {
+        let Value::Message(item) = item else { panic!("{list} holds no messages") };
+        change(item);
+    }
+}

@@ -1,0 +1,125 @@
+//! Envoy's transcoder as an oracle: the same probe behind both, the same requests to both, and every
+//! difference in a table of `docs/transcoding.md`, with who is right by the specification. A new
+//! difference fails the test, and so does one that is gone.
+//!
+//! Skipped, with a word, where `.ci/envoy` could not install Envoy.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod answer;
+mod descriptors;
+mod envoy;
+mod page;
+mod requests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runplane::gateway::port;
+use runplane::gateway::rest::{Transcoder, TranscoderOptions};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::server::TcpIncoming;
+
+use self::answer::Answer;
+use self::envoy::{Envoy, Setup};
+use self::requests::Asked;
+use crate::probe::standard::Prober;
+use crate::probe::standard::probe::v1::probe_service_server::{self, ProbeServiceServer};
+use crate::probe::standard::rest::Services;
+
+/// The probe behind both transcoders.
+struct Both {
+    ours: SocketAddr,
+    envoy: Envoy,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    _folder: tempfile::TempDir,
+}
+
+#[tokio::test]
+async fn we_differ_from_envoy_where_the_page_says_so_and_nowhere_else() {
+    let Some(program) = program() else {
+        eprintln!("skipped: Envoy is not there; .ci/envoy installs it, or says why it cannot");
+        return;
+    };
+    let both = Both::start(program).await;
+    let mut found = BTreeMap::new();
+    let asked = requests::all();
+    for asked in &asked {
+        let (ours, theirs) = both.ask(asked).await;
+        if !ours.agrees(&theirs) {
+            found.insert(asked.shown.clone(), (ours, theirs));
+        }
+    }
+    both.stop().await;
+    println!("{} requests, {} answered otherwise by Envoy", asked.len(), found.len());
+    let faults = page::faults(&page::read(), &found);
+    assert!(faults.is_empty(), "docs/transcoding.md:\n{}\n", faults.join("\n"));
+}
+
+/// Where `.ci/envoy` puts Envoy.
+fn program() -> Option<PathBuf> {
+    let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/envoy/envoy");
+    program.exists().then_some(program)
+}
+
+impl Both {
+    async fn start(program: PathBuf) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let bind = || TcpListener::bind("127.0.0.1:0");
+        let (rest, grpc) = (bind().await.unwrap(), bind().await.unwrap());
+        let (ours, upstream) = (rest.local_addr().unwrap(), grpc.local_addr().unwrap());
+        let services = Services { probe: Arc::new(Prober::default()) };
+        let transcoder = Transcoder::new(services, TranscoderOptions::default());
+        tasks.spawn(port::serve(rest, transcoder, stop.clone().cancelled_owned(), Duration::ZERO));
+        let server = tonic::transport::Server::builder()
+            .add_service(ProbeServiceServer::new(Prober::default()))
+            .serve_with_incoming_shutdown(TcpIncoming::from(grpc), stop.clone().cancelled_owned());
+        tasks.spawn(async move { server.await.unwrap() });
+        let descriptors = descriptors::for_envoy();
+        let setup = Setup {
+            program: &program,
+            folder: folder.path().to_owned(),
+            descriptors: &descriptors,
+            services: &[probe_service_server::SERVICE_NAME],
+            upstream,
+            options: strict(),
+        };
+        let envoy = Envoy::start(&setup).await.unwrap();
+        Self { ours, envoy, stop, tasks, _folder: folder }
+    }
+
+    async fn ask(&self, asked: &Asked) -> (Answer, Answer) {
+        (Answer::of(self.ours, asked).await, Answer::of(self.envoy.address, asked).await)
+    }
+
+    async fn stop(self) {
+        drop(self.envoy);
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Everything of Envoy's transcoder that makes it stricter.
+fn strict() -> Value {
+    json!({
+        "convert_grpc_status": true,
+        "url_unescape_spec": "ALL_CHARACTERS_EXCEPT_SLASH",
+        "query_param_unescape_plus": true,
+        "request_validation_options": {
+            "reject_unknown_method": true,
+            "reject_unknown_query_parameters": true,
+            "reject_binding_body_field_collisions": true,
+        },
+        "print_options": {"stream_sse_style_delimited": true},
+    })
+}
+

@@ -30,24 +30,21 @@ fn run() -> Result<(), Failure> {
         style: Style::HOUSE,
         scopes_required: true,
     })?;
-    codegen::generate(&Set {
-        folders: &["tests/probe"],
-        files: &[],
-        includes: &["tests", "proto"],
-        out_dir: out.join("probe"),
-        runtime: "::runplane::gateway::rest",
-        root: "crate::probe",
-        style: Style::HOUSE,
-        scopes_required: false,
-    })?;
-    codegen::generate(&Set {
-        folders: &[],
-        files: &["probe/json.proto"],
-        includes: &["tests", "proto"],
-        out_dir: out.join("plain"),
-        runtime: "::runplane::gateway::rest",
-        root: "crate::json::plain",
-        style: Style { proto_names: false, enum_words: false, defaults: false },
-        scopes_required: false,
-    })
+    let standard = Style { proto_names: false, enum_words: false, defaults: false };
+    for (name, root, style) in [
+        ("probe", "crate::probe::house", Style::HOUSE),
+        ("standard", "crate::probe::standard", standard),
+    ] {
+        codegen::generate(&Set {
+            folders: &["tests/probe"],
+            files: &[],
+            includes: &["tests", "proto"],
+            out_dir: out.join(name),
+            runtime: "::runplane::gateway::rest",
+            root,
+            style,
+            scopes_required: false,
+        })?;
+    }
+    Ok(())
 }

@@ -79,6 +79,16 @@ fn a_rule_that_cannot_be_is_refused_by_name() {
         ("post: \"/v1\" body: \"nope\"", "", "In has no field nope"),
         ("get: \"/v1\" response_body: \"nope\"", "", "In has no field nope"),
         ("get: \"/v1/{id}\" additional_bindings { get: \"/v1/*\" }", "", "cannot be told from"),
+        (
+            "get: \"/\" additional_bindings { get: \"/a\" additional_bindings { get: \"/b\" } }",
+            "",
+            "additional_bindings within additional_bindings",
+        ),
+        ("body: \"*\"", "", "a rule without a pattern"),
+        ("get: \"/v1/{id=}\"", "", "a segment is empty"),
+        ("get: \"/v1/{id=a/{inner.id}}\"", "", "a segment is a text, a star, or a variable"),
+        ("get: \"/v1/a*\"", "", "a segment is a text, a star, or a variable"),
+        ("get: \"/v1/{=*}\"", "", "no field"),
         ("post: \"/v1\" body: \"*\"", "mask_field: \"object\"", "object is not a FieldMask field"),
         ("get: \"/v1\"", "pending_until: \"word\"", "names a field in a oneof"),
         ("get: \"/v1\"", "pending_until: \"nope\"", "nope is not a field of the answer"),
@@ -95,7 +105,13 @@ fn a_rule_that_cannot_be_is_refused_by_name() {
 fn streams_are_checked_too() {
     let http = "option (google.api.http) = {get: \"/v1\"};";
     let taking = failure(&format!("rpc Call(stream In) returns (In) {{ {http} }}"));
-    assert!(taking.contains("takes a stream"), "{taking}");
+    assert!(taking.contains("takes a stream needs a body"), "{taking}");
+    let twin = failure(
+        "rpc Call(stream In) returns (In) { option (google.api.http) = {post: \"/v1\" body: \"*\"}; \
+         option (transcode.v1.method) = {stream_method: \"Twin\"}; } \
+         rpc Twin(In) returns (stream In) {}",
+    );
+    assert!(twin.contains("a method that takes a stream has no stream_method"), "{twin}");
     let scoped = |scope| format!("option (transcode.v1.method) = {{ {scope} }};");
     let twins = failure(&format!(
         "rpc Call(In) returns (In) {{ {http} {} }} rpc Twin(In) returns (stream In) {{ {} }}",

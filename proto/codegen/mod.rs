@@ -103,19 +103,27 @@ fn sources(set: &Set) -> Result<Vec<PathBuf>, Failure> {
     Ok(sources)
 }
 
-/// Generates messages, clients and servers. Packages that only carry options become no code.
+/// Files that only carry options: they become no code.
+const OPTIONS: [&str; 5] = [
+    "google/api/annotations.proto",
+    "google/api/field_behavior.proto",
+    "google/api/http.proto",
+    "google/protobuf/descriptor.proto",
+    "transcode/v1/options.proto",
+];
+
+/// Generates messages, clients and servers.
 fn messages(set: &Set, bytes: &[u8]) -> Result<(), Failure> {
     let mut files = FileDescriptorSet::decode(bytes)?;
-    files.file.retain(|file| {
-        !matches!(file.package(), "google.api" | "transcode.v1")
-            && file.name() != "google/protobuf/descriptor.proto"
-    });
+    files.file.retain(|file| !OPTIONS.contains(&file.name()));
     tidy_comments(&mut files);
     tonic_prost_build::configure()
         .out_dir(&set.out_dir)
         .include_file("mod.rs")
         .emit_rerun_if_changed(false)
         .btree_map(".")
+        // What is passed on as it is shall not be copied.
+        .bytes(".google.api.HttpBody.data")
         .build_transport(false)
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
         .compile_fds(files)?;

@@ -92,6 +92,11 @@ pub fn services(pool: &DescriptorPool, set: &Set) -> Result<Vec<Service>, Failur
         .collect()
 }
 
+/// True for `google.api.HttpBody`, a body that is no JSON.
+pub fn is_raw(message: &MessageDescriptor) -> bool {
+    message.full_name() == "google.api.HttpBody"
+}
+
 /// Reads how a streamed message becomes a server-sent event; none: the message has no such option.
 pub fn event(message: &MessageDescriptor) -> Result<Option<EventRule>, Failure> {
     let options = message.options();

@@ -15,9 +15,9 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::Status;
 use tower::{Layer, Service};
 
-use super::rest::stream::{self, LINES};
+use super::rest::stream::{Deadline, late};
 use super::{Answer, Dialect, Request, Response, request_id};
-use crate::kernel::{Error, Reason};
+use crate::kernel::Error;
 
 /// Makes [`Timed`] services.
 #[derive(Debug, Clone, Copy)]
@@ -33,19 +33,11 @@ pub struct Timed<S> {
     max: Duration,
 }
 
-/// A streamed answer that ends at a deadline, in band.
+/// A streamed gRPC answer that ends at a deadline.
 struct TimedBody {
     inner: Body,
     deadline: Pin<Box<Sleep>>,
-    last: Last,
     ended: bool,
-}
-
-/// What the last frame of a stream that is late depends on.
-struct Last {
-    dialect: Dialect,
-    lines: bool,
-    request_id: String,
 }
 
 impl<S> Layer<S> for DeadlineLayer {
@@ -69,7 +61,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Answer {
+    fn call(&mut self, mut request: Request) -> Answer {
         let dialect = Dialect::of(request.headers());
         let id = request_id(request.extensions()).to_owned();
         let asked = match asked(request.headers()) {
@@ -77,22 +69,21 @@ where
             Err(error) => return Box::pin(async move { Ok(dialect.refuse(error.into(), &id)) }),
         };
         let deadline = Instant::now() + asked.unwrap_or(self.max).min(self.max);
+        if asked.is_some() {
+            request.extensions_mut().insert(Deadline(deadline));
+        }
         let call = self.inner.call(request);
         Box::pin(async move {
             let Ok(Ok(response)) = timeout_at(deadline, call).await else {
                 return Ok(dialect.refuse(late().into(), &id));
             };
-            // A body of a known length is there as a whole.
-            let whole = http_body::Body::size_hint(response.body()).exact().is_some();
-            if asked.is_none() || whole {
+            // Over REST the transcoder ends its streams itself, each in its own form.
+            if asked.is_none() || dialect == Dialect::Rest {
                 return Ok(response);
             }
-            let kind = response.headers().get(header::CONTENT_TYPE);
-            let lines = kind.is_some_and(|kind| kind == LINES);
             Ok(response.map(|inner| {
-                let last = Last { dialect, lines, request_id: id };
                 let deadline = Box::pin(sleep_until(deadline));
-                Body::new(TimedBody { inner, deadline, last, ended: false })
+                Body::new(TimedBody { inner, deadline, ended: false })
             }))
         })
     }
@@ -116,7 +107,7 @@ impl http_body::Body for TimedBody {
             return Poll::Pending;
         }
         self.ended = true;
-        Poll::Ready(Some(Ok(self.last.frame())))
+        Poll::Ready(Some(Ok(trailers())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -124,20 +115,11 @@ impl http_body::Body for TimedBody {
     }
 }
 
-impl Last {
-    fn frame(&self) -> Frame<Bytes> {
-        let status = Status::from(late());
-        if self.dialect == Dialect::Rest {
-            return Frame::data(stream::failure(self.lines, &status, &self.request_id));
-        }
-        let mut trailers = status.into_http::<()>().into_parts().0.headers;
-        trailers.remove(header::CONTENT_TYPE);
-        Frame::trailers(trailers)
-    }
-}
-
-fn late() -> Error {
-    Error::new(Reason::RequestTimeout, Reason::RequestTimeout.row().example)
+/// The last frame of a gRPC stream that is late.
+fn trailers() -> Frame<Bytes> {
+    let mut trailers = Status::from(late()).into_http::<()>().into_parts().0.headers;
+    trailers.remove(header::CONTENT_TYPE);
+    Frame::trailers(trailers)
 }
 
 /// How long the caller wants to wait: `grpc-timeout` (a number of at most 8 digits and a unit, as
@@ -178,6 +160,8 @@ fn bad(name: &'static str, value: &HeaderValue) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
 
     #[test]
@@ -191,26 +175,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_late_stream_ends_in_its_own_form() {
-        for (kind, expected) in
-            [("text/event-stream", "event: stream-error\ndata: {"), (LINES, "{\"error\":{")]
-        {
-            let silent = tower::service_fn(move |_: Request| async move {
-                let mut response = Response::new(Body::from_stream(futures::stream::pending::<
-                    Result<Bytes, Infallible>,
-                >()));
-                let kind = HeaderValue::from_static(kind);
-                response.headers_mut().insert(header::CONTENT_TYPE, kind);
-                Ok::<_, Infallible>(response)
-            });
-            let mut timed = DeadlineLayer { max: Duration::from_secs(9) }.layer(silent);
-            let mut request = Request::default();
-            request.headers_mut().insert("x-server-timeout", HeaderValue::from_static("1"));
-            let body = timed.call(request).await.unwrap().into_body();
-            let text = axum::body::to_bytes(body, 1024).await.unwrap();
-            let text = String::from_utf8(text.to_vec()).unwrap();
-            assert!(text.starts_with(expected) && text.contains("request_timeout"), "{text}");
-        }
+    async fn a_late_grpc_stream_ends_with_its_status() {
+        let silent = tower::service_fn(|_: Request| async {
+            let silence = futures::stream::pending::<Result<Bytes, Infallible>>();
+            Ok::<_, Infallible>(Response::new(Body::from_stream(silence)))
+        });
+        let mut timed = DeadlineLayer { max: Duration::from_secs(9) }.layer(silent);
+        let mut request = Request::default();
+        let kind = HeaderValue::from_static("application/grpc");
+        request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("1S"));
+        let body = timed.call(request).await.unwrap().into_body();
+        let trailers = body.collect().await.unwrap().trailers().cloned().unwrap_or_default();
+        assert_eq!(trailers.get("grpc-status").map(HeaderValue::as_bytes), Some(&b"4"[..]));
     }
 
     #[test]

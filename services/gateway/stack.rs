@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, header};
 use tower::util::option_layer;
-use tower::{Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::auth::AuthLayer;
 use super::deadline::DeadlineLayer;
 use super::request::RequestLayer;
 use super::web::WebLayer;
@@ -45,10 +44,16 @@ impl<S> Stack for S where
 {
 }
 
-/// The whole stack over `inner`.
-pub fn stack<S>(config: &ServerConfig, clock: Clock, auth: AuthLayer, inner: S) -> impl Stack
+/// The whole stack over `inner`. `guard` is the last layer: it lets pass who may call.
+pub fn stack<S, G>(
+    config: &ServerConfig,
+    clock: Clock,
+    guard: G,
+    inner: S,
+) -> impl Stack + use<S, G>
 where
-    S: Service<Request, Response = Response, Error = Infallible, Future = Answer>
+    G: Layer<S>,
+    G::Service: Service<Request, Response = Response, Error = Infallible, Future = Answer>
         + Clone
         + Send
         + 'static,
@@ -64,7 +69,7 @@ where
         // Before authentication: a slow store counts too.
         .layer(DeadlineLayer { max: Duration::from_secs(config.deadline_seconds_max) })
         // The last guard: whatever is below has a caller with the scope that the contract names.
-        .layer(auth)
+        .layer(guard)
         .service(inner)
 }
 

@@ -75,6 +75,13 @@ pub fn parts(status: &Status) -> (Reason, Map<String, Value>) {
     (named.unwrap_or_else(|| by_code(status.code())), facts)
 }
 
+/// True for a status that one of our reasons made.
+#[must_use]
+pub fn is_ours(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.domain == DOMAIN && Reason::parse(&info.reason).is_some())
+}
+
 /// The JSON of a failure, ready to be sent: `{"error":{"code","message","request_id","details"}}`.
 #[must_use]
 pub fn envelope(status: &Status, request_id: &str) -> Value {

@@ -3,14 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod oracle;
-mod plain;
 mod refused;
 mod styled;
 
 use runplane::gateway::rest::json::{Entry, JsonError, Options, from_slice, to_vec};
 
-use self::plain::{json::MESSAGES, probe::json as standard};
 use crate::probe::probe::json as house;
+use crate::probe::standard::{json::MESSAGES, probe::json as standard};
 
 /// The JSON of a message, as a text.
 fn written<M: runplane::gateway::rest::json::Json>(message: &M) -> String {

@@ -9,8 +9,8 @@ use prost_reflect::{
 };
 use runplane::gateway::rest::json::{Entry, Options};
 
-use super::{entry, plain};
-use crate::probe;
+use super::entry;
+use crate::probe::{self, standard as plain};
 
 const MESSAGES: &[&str] = &["Scalars", "Optionals", "Many", "Tree", "Choice", "Known", "Resource"];
 const STANDARD: Options = Options { types: plain::json::MESSAGES, ..Options::DEFAULT };

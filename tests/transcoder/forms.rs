@@ -17,7 +17,8 @@ async fn answers_take_the_form_that_is_asked_for() {
         ("/v1/ask?stream=true", "application/json", 200, events),
         ("/v1/watch/a", "*/*", 200, events),
         ("/v1/watch/a", "application/x-ndjson", 200, "application/x-ndjson"),
-        ("/v1/watch/a", "application/json", 406, "application/json"),
+        ("/v1/watch/a", "application/json", 200, "application/json"),
+        ("/v1/watch/a", "image/png", 406, "application/json"),
     ] {
         let reply = send("GET", target, &[("accept", accept)], "").await;
         assert_eq!(

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+pub mod behaviours;
 mod bodies;
+mod flows;
 mod forms;
 mod paths;
 mod queries;
@@ -19,6 +21,7 @@ use runplane::{
     kernel::reply::RequestId,
 };
 use serde_json::{Value, json};
+use tonic::Status;
 use tower::ServiceExt;
 
 use crate::probe::{

@@ -9,6 +9,7 @@ use super::{
     Input, names,
     rules::{Body, Rule},
 };
+use crate::codegen::options;
 
 /// Messages of `google.protobuf` that one text can carry.
 const TEXTS: [&str; 12] = [
@@ -86,6 +87,7 @@ fn is_text(message: &MessageDescriptor) -> bool {
 fn fields(message: &MessageDescriptor, taken: &[u32]) -> Vec<FieldDescriptor> {
     let bindable = |field: &FieldDescriptor| match field.kind() {
         _ if taken.contains(&field.number()) || field.is_map() => false,
+        Kind::Message(inner) if options::is_raw(&inner) => false,
         Kind::Message(inner) if field.is_list() || inner.package_name() == "google.protobuf" => {
             !field.is_list() && is_text(&inner)
         }

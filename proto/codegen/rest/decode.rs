@@ -19,7 +19,9 @@ pub fn decoders(input: &Input) -> Result<String, Failure> {
 fn decoder(root: &str, rule: &Rule) -> Result<String, Failure> {
     let kind = names::message(root, &rule.method.input);
     let mut code = body(root, rule)?;
-    if !matches!(rule.body, Body::Whole) {
+    if matches!(rule.body, Body::Whole) {
+        writeln!(code, "    call.no_query()?;")?;
+    } else {
         match bind::is_bound(rule) {
             true => writeln!(code, "    call.query(|pair| bind_rule_{}(&mut m, pair))?;", rule.id)?,
             false => writeln!(code, "    call.no_query()?;")?,
@@ -32,6 +34,7 @@ fn decoder(root: &str, rule: &Rule) -> Result<String, Failure> {
     let mutable = code.contains("m.") || code.contains("&mut m");
     let mutable = if mutable { "mut " } else { "" };
     let start = match rule.body {
+        Body::Whole if rule.body.is_raw(&rule.method.input) => "call.raw()",
         Body::Whole => "call.whole()?",
         Body::Field(ref field) if !is_message(field) => "call.wrapped(FIELD)?",
         _ => "call.empty()",
@@ -52,6 +55,9 @@ fn body(root: &str, rule: &Rule) -> Result<String, Failure> {
     let Body::Field(field) = &rule.body else { return Ok(String::new()) };
     if !is_message(field) {
         return Ok(String::new());
+    }
+    if rule.body.is_raw(&rule.method.input) {
+        return Ok(format!("    {}\n", bind::assign(root, "m.", field, "call.raw()")));
     }
     if let Some(oneof) = bind::oneof(field) {
         let (slot, path) = (names::field(oneof.name()), names::oneof(root, &oneof));

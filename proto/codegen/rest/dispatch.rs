@@ -4,9 +4,12 @@
 use std::fmt::Write;
 
 use heck::{ToSnakeCase, ToUpperCamelCase};
-use prost_reflect::{FieldDescriptor, Kind};
+use prost_reflect::FieldDescriptor;
 
-use super::{Input, bind, names, rules::Rule};
+use super::{
+    Input, bind, member, names,
+    rules::{Answer, Rule},
+};
 use crate::codegen::{Failure, options::Service};
 
 /// The struct of services and its dispatch.
@@ -64,10 +67,13 @@ fn function(rule: &Rule, service: &Service) -> Result<String, Failure> {
     let call = |method: &str| {
         format!("{short}::{}(&self.{}, request).await?", names::field(method), names::field(&short))
     };
-    let mut body = format!("        let request = call.request(decode_{})?;\n", rule.id);
     let method = rule.method;
+    let mut body = match method.client_streaming {
+        true => format!("        let request = call.upload(decode_{});\n", rule.id),
+        false => format!("        let request = call.request(decode_{})?;\n", rule.id),
+    };
     if method.server_streaming {
-        writeln!(body, "        call.stream({}).await", call(&method.name))?;
+        writeln!(body, "        {}.await", stream(rule, &call(&method.name)))?;
     } else {
         if !method.rule.stream_method.is_empty() {
             write!(
@@ -113,32 +119,33 @@ fn reply(rule: &Rule) -> Result<String, Failure> {
         )?;
         status = "status".to_owned();
     }
-    let response_body = &rule.http.response_body;
-    match (options.status, rule.method.output.get_field_by_name(response_body)) {
-        (204, _) => writeln!(code, "        call.reply_empty(response, 204)")?,
-        (_, Some(field)) => writeln!(
-            code,
-            "        call.reply_member(response, {status}, ({:?}, {:?}, {:?}))",
-            field.name(),
-            field.json_name(),
-            default(&field)
-        )?,
-        (_, None) => writeln!(code, "        call.reply(response, {status})")?,
+    match &rule.answer {
+        _ if options.status == 204 => writeln!(code, "        call.reply_empty(response, 204)")?,
+        Answer::Field(field) if rule.answers_raw() => {
+            let taken = member::take(field);
+            writeln!(code, "        call.reply_raw(response.map({taken}), {status})")?;
+        }
+        Answer::Field(_) => {
+            let write = member::writer(rule);
+            writeln!(code, "        call.reply_member(response, {status}, {write})")?;
+        }
+        Answer::Whole if rule.answers_raw() => {
+            writeln!(code, "        call.reply_raw(response, {status})")?;
+        }
+        Answer::Whole => writeln!(code, "        call.reply(response, {status})")?,
     }
     Ok(code)
 }
 
-/// JSON of a field where a message leaves it out.
-fn default(field: &FieldDescriptor) -> &'static str {
-    match field.kind() {
-        _ if field.is_map() => "{}",
-        _ if field.is_list() => "[]",
-        _ if field.supports_presence() => "null",
-        Kind::String | Kind::Bytes => "\"\"",
-        Kind::Bool => "false",
-        Kind::Int64 | Kind::Uint64 | Kind::Sint64 | Kind::Fixed64 | Kind::Sfixed64 => "\"0\"",
-        Kind::Enum(_) => "null",
-        _ => "0",
+/// The answer of a method that streams.
+fn stream(rule: &Rule, response: &str) -> String {
+    match &rule.answer {
+        Answer::Field(field) if rule.answers_raw() => {
+            format!("call.stream_raw(stream::map({response}, {}))", member::take(field))
+        }
+        Answer::Field(_) => format!("call.stream(stream::map({response}, {}))", member::item(rule)),
+        Answer::Whole if rule.answers_raw() => format!("call.stream_raw({response})"),
+        Answer::Whole => format!("call.stream({response})"),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Emits how streamed messages become server-sent events.
+//! Emits how streamed messages become items and server-sent events, and how `google.api.HttpBody`
+//! becomes bytes.
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
@@ -12,7 +13,7 @@ pub fn events(input: &Input) -> Result<String, Failure> {
         let twin = |name: &str| service.methods.iter().any(|m| m.rule.stream_method == name);
         let streams = service.methods.iter().filter(|method| method.server_streaming);
         for method in streams.filter(|m| !m.http_rules.is_empty() || twin(&m.name)) {
-            if !seen.contains(&method.output) {
+            if !seen.contains(&method.output) && !options::is_raw(&method.output) {
                 seen.push(method.output.clone());
             }
         }
@@ -20,9 +21,26 @@ pub fn events(input: &Input) -> Result<String, Failure> {
     seen.iter().map(|message| event(input.root, message)).collect()
 }
 
+/// The implementation for `google.api.HttpBody`, if the set has it.
+pub fn raw(input: &Input) -> String {
+    let Some(message) = input.model.pool.get_message_by_name("google.api.HttpBody") else {
+        return String::new();
+    };
+    format!(
+        "impl Raw for {0} {{\n    \
+         fn new(content_type: String, data: bytes::Bytes) -> Self {{\n        \
+         Self {{ content_type, data, extensions: Vec::new() }}\n    }}\n\n    \
+         fn into_parts(self) -> (String, bytes::Bytes) {{\n        \
+         (self.content_type, self.data)\n    }}\n}}\n\n",
+        names::message(input.root, &message)
+    )
+}
+
 fn event(root: &str, message: &MessageDescriptor) -> Result<String, Failure> {
     let rule = options::event(message)?;
-    let mut body = String::new();
+    let mut body = "    fn write_item(&self, out: &mut Vec<u8>) {\n        \
+                    json::append(self, out);\n    }\n\n"
+        .to_owned();
     if let Some(rule) = &rule {
         for (function, name) in [("id", &rule.id), ("kind", &rule.kind)] {
             if let Some(field) = message.get_field_by_name(name) {

@@ -6,6 +6,7 @@ mod bind;
 mod decode;
 mod dispatch;
 mod event;
+mod member;
 mod rules;
 mod table;
 mod template;
@@ -14,23 +15,24 @@ use super::{Failure, Model, names};
 
 /// Everything that the parts are emitted from.
 struct Input<'a> {
+    model: &'a Model<'a>,
     root: &'a str,
     services: &'a [super::options::Service],
     rules: Vec<rules::Rule<'a>>,
 }
 
 /// The REST code of a set; none: it has no rules.
-pub fn generate(model: &Model) -> Result<Option<String>, Failure> {
+pub fn generate(model: &Model<'_>) -> Result<Option<String>, Failure> {
     let rules = rules::read(&model.services)?;
     if rules.is_empty() {
         return Ok(None);
     }
-    let input = Input { root: model.set.root, services: &model.services, rules };
+    let input = Input { model, root: model.set.root, services: &model.services, rules };
     let mut code = format!(
         "// @generated from the services and their google.api.http rules.\n\
          #[allow(unused_imports)]\n\
          use {}::{{\n    call::Call,\n    json::{{self, text}},\n    query::Pair,\n    \
-         stream::Event,\n    \
+         raw::Raw,\n    stream::{{self, Event}},\n    \
          table::{{Answer, Answering, Api, Decoded, Place, Rule, Segment, Shape}},\n}};\n\n",
         model.set.runtime
     );
@@ -38,6 +40,8 @@ pub fn generate(model: &Model) -> Result<Option<String>, Failure> {
     code += &table::rules(&input);
     code += &dispatch::services(&input)?;
     code += &event::events(&input)?;
+    code += &event::raw(&input);
+    code += &member::members(&input)?;
     code += &decode::decoders(&input)?;
     code += &bind::binders(&input);
     Ok(Some(code))

@@ -7,7 +7,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use crate::codegen::{
     Failure,
-    options::{HttpRule, Method, Service},
+    options::{self, HttpRule, Method, Service},
 };
 
 use super::{bind, template::Template};
@@ -28,6 +28,16 @@ pub struct Rule<'a> {
     pub vars: Vec<Vec<FieldDescriptor>>,
     /// Where the body goes.
     pub body: Body,
+    /// What of the answer is the response body.
+    pub answer: Answer,
+}
+
+/// What of the answer is the response body.
+pub enum Answer {
+    /// All of it.
+    Whole,
+    /// This field.
+    Field(FieldDescriptor),
 }
 
 /// Where the body of a request goes.
@@ -38,6 +48,17 @@ pub enum Body {
     Whole,
     /// It is this field.
     Field(FieldDescriptor),
+}
+
+impl Body {
+    /// True when the body is a `google.api.HttpBody`: the request of this type, or the field.
+    pub fn is_raw(&self, request: &MessageDescriptor) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::Whole => options::is_raw(request),
+            Self::Field(field) => is_raw(field),
+        }
+    }
 }
 
 /// Reads and checks the rules of all services.
@@ -62,6 +83,14 @@ pub fn read(services: &[Service]) -> Result<Vec<Rule<'_>>, Failure> {
 }
 
 impl Rule<'_> {
+    /// True when the response body is a `google.api.HttpBody`.
+    pub fn answers_raw(&self) -> bool {
+        match &self.answer {
+            Answer::Whole => options::is_raw(&self.method.output),
+            Answer::Field(field) => is_raw(field),
+        }
+    }
+
     /// Fields of the request itself that a query cannot set: those that the path or the body sets,
     /// and the other members of their oneofs.
     pub fn taken(&self) -> Vec<u32> {
@@ -89,9 +118,6 @@ fn rule<'a>(
     method: &'a Method,
     http: &'a HttpRule,
 ) -> Result<Rule<'a>, Failure> {
-    if method.client_streaming {
-        return Err("a method that takes a stream has no REST form".into());
-    }
     let template = Template::parse(&http.template)?;
     let vars = template.vars.iter().map(|var| variable(&method.input, &var.field));
     let vars = vars.collect::<Result<Vec<_>, _>>()?;
@@ -100,8 +126,14 @@ fn rule<'a>(
         return Err("two variables set the same field".into());
     }
     let body = body(method, http)?;
-    check_answer(method, http)?;
-    Ok(Rule { id, service, method, http, template, vars, body })
+    check_stream(method, &body)?;
+    let answer = answer(method, http)?;
+    Ok(Rule { id, service, method, http, template, vars, body, answer })
+}
+
+/// True for a field that is one `google.api.HttpBody`.
+fn is_raw(field: &FieldDescriptor) -> bool {
+    !field.is_list() && field.kind().as_message().is_some_and(options::is_raw)
 }
 
 fn variable(message: &MessageDescriptor, path: &str) -> Result<Vec<FieldDescriptor>, Failure> {
@@ -136,20 +168,32 @@ fn body(method: &Method, http: &HttpRule) -> Result<Body, Failure> {
     Ok(Body::Field(field))
 }
 
-fn check_answer(method: &Method, http: &HttpRule) -> Result<(), Failure> {
+/// A stream that a caller sends needs a body, and leaves no request to ask for another stream.
+fn check_stream(method: &Method, body: &Body) -> Result<(), Failure> {
+    match (method.client_streaming, body) {
+        (true, Body::Nowhere) => Err("a method that takes a stream needs a body".into()),
+        (true, _) if !method.rule.stream_method.is_empty() => {
+            Err("a method that takes a stream has no stream_method".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn answer(method: &Method, http: &HttpRule) -> Result<Answer, Failure> {
     let name = &http.response_body;
     if name.is_empty() {
-        return Ok(());
+        return Ok(Answer::Whole);
     }
-    if method.server_streaming || !method.rule.stream_method.is_empty() {
-        return Err("response_body: a stream has none".into());
+    if !method.rule.stream_method.is_empty() {
+        return Err("response_body: not beside a stream_method".into());
     }
-    match method.output.get_field_by_name(name) {
-        Some(_) => Ok(()),
-        None => {
-            Err(format!("response_body: {} has no field {name}", method.output.full_name()).into())
-        }
+    let field = method.output.get_field_by_name(name);
+    let why = || format!("response_body: {} has no field {name}", method.output.full_name());
+    let field = field.ok_or_else(why)?;
+    if is_raw(&field) && bind::oneof(&field).is_some() {
+        return Err(format!("response_body: {name} is a HttpBody in a oneof").into());
     }
+    Ok(Answer::Field(field))
 }
 
 /// A caller of a method and of its stream needs the same scope: the gate asks before it knows which

@@ -5,7 +5,6 @@ use super::{
     rules::{Body, Rule},
     template::Segment,
 };
-use crate::codegen::options::Method;
 
 /// The scope of every method, REST or not.
 pub fn scopes(input: &Input) -> String {
@@ -41,6 +40,7 @@ fn row(rule: &Rule) -> String {
     let vars = rule.template.vars.iter();
     let vars = vars.map(|var| format!("({}, {}), ", var.covers.start, var.covers.end));
     let body = match rule.body {
+        _ if rule.body.is_raw(&rule.method.input) => "Raw",
         Body::Nowhere => "Nowhere",
         Body::Whole => "Whole",
         Body::Field(_) => "Field",
@@ -48,21 +48,25 @@ fn row(rule: &Rule) -> String {
     format!(
         "    Rule {{\n        id: {},\n        http: {:?},\n        segments: &[{}],\n        \
          verb: {:?},\n        vars: &[{}],\n        grpc: {:?},\n        \
-         shape: Shape::{},\n        body: Place::{body},\n    }},\n",
+         shape: Shape::{},\n        body: Place::{body},\n        uploads: {},\n    }},\n",
         rule.id,
         rule.http.verb,
         segments.collect::<String>(),
         rule.template.verb,
         vars.collect::<String>(),
         rule.method.grpc_path,
-        shape(rule.method),
+        shape(rule),
+        rule.method.client_streaming,
     )
 }
 
-fn shape(method: &Method) -> &'static str {
+fn shape(rule: &Rule) -> &'static str {
+    let method = rule.method;
     match (method.server_streaming, method.rule.stream_method.is_empty()) {
+        (true, _) if rule.answers_raw() => "RawStream",
         (true, _) => "Stream",
         (false, false) => "Twin",
+        (false, true) if rule.answers_raw() => "Raw",
         (false, true) => "Unary",
     }
 }

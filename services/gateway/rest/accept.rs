@@ -16,10 +16,16 @@ pub(super) enum Form {
     Events,
     /// One JSON document a line.
     Lines,
+    /// One JSON array.
+    Array,
 }
 
 /// The form that fits the header best: by quality, then by order.
 pub(super) fn choose(headers: &HeaderMap, shape: Shape) -> Result<Form, Error> {
+    if shape.is_raw() {
+        // Only the answer knows its type.
+        return Ok(Form::Json);
+    }
     let mut best: Option<(Form, f32)> = None;
     let mut named = false;
     for value in headers.get_all(ACCEPT) {
@@ -51,7 +57,7 @@ fn form(name: &str, shape: Shape) -> Option<Form> {
         return Some(usual(shape));
     }
     if is("application/json") || is("application/*") {
-        return (shape != Shape::Stream).then_some(Form::Json);
+        return Some(if shape == Shape::Stream { Form::Array } else { Form::Json });
     }
     if is("text/event-stream") || is("text/*") {
         return streams.then_some(Form::Events);
@@ -69,9 +75,10 @@ fn weigh(range: &str) -> (&str, f32) {
 
 fn refused(headers: &HeaderMap, shape: Shape) -> Error {
     let made = match shape {
-        Shape::Unary => "application/json",
-        Shape::Twin => "application/json, text/event-stream or application/x-ndjson",
-        Shape::Stream => "text/event-stream or application/x-ndjson",
+        Shape::Twin | Shape::Stream => {
+            "application/json, text/event-stream or application/x-ndjson"
+        }
+        Shape::Unary | Shape::Raw | Shape::RawStream => "application/json",
     };
     let asked = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("that");
     let asked: String = asked.chars().take(100).collect();
@@ -93,8 +100,8 @@ mod tests {
     #[test]
     fn quality_decides_then_order() {
         use {
-            Form::{Events, Json, Lines},
-            Shape::{Stream, Twin, Unary},
+            Form::{Array, Events, Json, Lines},
+            Shape::{Raw, Stream, Twin, Unary},
         };
         for (accept, shape, expected) in [
             ("*/*", Unary, Some(Json)),
@@ -109,7 +116,9 @@ mod tests {
             ("application/json, text/event-stream", Twin, Some(Json)),
             ("application/json;q=0.5, text/event-stream", Twin, Some(Events)),
             ("application/x-ndjson", Twin, Some(Lines)),
-            ("application/json", Stream, None),
+            ("application/json", Stream, Some(Array)),
+            ("application/json;q=0.5, text/event-stream", Stream, Some(Events)),
+            ("image/png", Raw, Some(Json)),
             ("text/event-stream;q=0", Stream, None),
             ("image/png", Unary, None),
         ] {

@@ -11,12 +11,14 @@ use tokio::time::timeout;
 
 use crate::kernel::error::{Error, Reason};
 
-use super::table::Place;
+use super::{stream, table::Place};
 
 /// How long a body that is too large is read on before the answer.
 const LINGER: Duration = Duration::from_secs(1);
 /// How many times the limit is read on; an announced body beyond that is answered at once.
 const DISCARDED: usize = 4;
+/// Said of a body whose end never came.
+const BROKE_OFF: &str = "the body broke off";
 
 /// Reads the body that a rule takes.
 pub(super) async fn read(
@@ -39,10 +41,18 @@ pub(super) async fn read(
         return Err(too_large(bytes_max));
     }
     let body = collect(body, announced.unwrap_or_default(), bytes_max).await?;
-    if !body.is_empty() {
-        check_type(headers.get(header::CONTENT_TYPE))?;
+    if !body.is_empty() && place != Place::Raw {
+        check_type(headers.get(header::CONTENT_TYPE), "application/json", is_json)?;
     }
     Ok(body)
+}
+
+/// Checks the type of a body that is a stream of messages.
+pub(super) fn check_upload(headers: &HeaderMap, place: Place) -> Result<(), Error> {
+    if place == Place::Raw {
+        return Ok(());
+    }
+    check_type(headers.get(header::CONTENT_TYPE), stream::LINES, is_lines)
 }
 
 /// Reads what should not be there, as far as its first byte.
@@ -105,9 +115,22 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
 /// What a body that cannot be read on means: a limit before ours, or a caller that went away.
 fn broken(error: axum::Error) -> Error {
     match is_limit(&error) {
-        true => Error::new(Reason::PayloadTooLarge, "the body is larger than its limit"),
-        false => Error::new(Reason::RequestCancelled, "the body broke off").caused_by(error),
+        true => limited(),
+        false => Error::new(Reason::RequestCancelled, BROKE_OFF).caused_by(error),
     }
+}
+
+/// The same for a stream of messages. tonic takes a cancelled one for a complete one, so what broke
+/// off has another reason here.
+pub(super) fn broken_upload(error: axum::Error) -> Error {
+    match is_limit(&error) {
+        true => limited(),
+        false => Error::field("body", BROKE_OFF).caused_by(error),
+    }
+}
+
+fn limited() -> Error {
+    Error::new(Reason::PayloadTooLarge, "the body is larger than its limit")
 }
 
 fn is_limit(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -118,40 +141,57 @@ fn length(value: &HeaderValue) -> Option<usize> {
     value.to_str().ok()?.parse().ok()
 }
 
-fn too_large(bytes_max: usize) -> Error {
+pub(super) fn too_large(bytes_max: usize) -> Error {
     Error::new(Reason::PayloadTooLarge, format!("the body is larger than {bytes_max} bytes"))
         .with("limit", bytes_max.to_string())
 }
 
-fn check_type(value: Option<&HeaderValue>) -> Result<(), Error> {
+fn check_type(
+    value: Option<&HeaderValue>,
+    wanted: &str,
+    fits: fn(&str) -> bool,
+) -> Result<(), Error> {
     let text = value.map(|value| value.to_str().unwrap_or("that is not ASCII"));
-    if text.is_some_and(is_json) {
+    if text.is_some_and(fits) {
         return Ok(());
     }
     let message = match text {
         Some(text) => {
             let text: String = text.chars().take(100).collect();
-            format!("the content type {text} is not supported; send application/json")
+            format!("the content type {text} is not supported; send {wanted}")
         }
-        None => "the body has no content type; send application/json".to_owned(),
+        None => format!("the body has no content type; send {wanted}"),
     };
     Err(Error::new(Reason::UnsupportedMediaType, message))
 }
 
 /// `application/json` or `application/…+json`, in UTF-8.
 fn is_json(text: &str) -> bool {
-    let mut parts = text.split(';').map(str::trim);
-    let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let (name, utf_8) = media_type(text);
     let json = name.strip_prefix("application/").is_some_and(|sub| {
         sub == "json" || sub.strip_suffix("+json").is_some_and(|sub| !sub.is_empty())
     });
-    json && parts.all(|part| match part.split_once('=') {
+    json && utf_8
+}
+
+/// One JSON document a line, in UTF-8.
+fn is_lines(text: &str) -> bool {
+    let (name, utf_8) = media_type(text);
+    utf_8 && matches!(name.as_str(), stream::LINES | "application/jsonl")
+}
+
+/// The name of a media type, and whether its text is UTF-8.
+fn media_type(text: &str) -> (String, bool) {
+    let mut parts = text.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let utf_8 = parts.all(|part| match part.split_once('=') {
         Some((name, charset)) if name.eq_ignore_ascii_case("charset") => {
             let charset = charset.trim_matches('"');
             charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
         }
         _ => true,
-    })
+    });
+    (name, utf_8)
 }
 
 #[cfg(test)]

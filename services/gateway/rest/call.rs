@@ -2,7 +2,7 @@
 //! by the transcoder for each request, used by generated dispatch; never knows which service it is
 //! for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, Bytes};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
@@ -14,6 +14,7 @@ use super::{
     TranscoderOptions,
     accept::Form,
     json::{self, Json},
+    stream::Deadline,
     table::{Answer, Answering, Rule},
 };
 
@@ -39,10 +40,16 @@ pub struct Call {
     pub(super) verb: bool,
     pub(super) headers: HeaderMap,
     pub(super) extensions: Extensions,
+    /// The body, or one piece of it.
     pub(super) body: Bytes,
+    /// The body of a method that takes a stream. Never locked: the lock makes it shareable, as the
+    /// future of a call wants it.
+    pub(super) upload: Mutex<Option<Body>>,
     pub(super) form: Form,
     /// The request's id, when the answer may be a stream.
     pub(super) request_id: String,
+    /// When the caller of a stream stops waiting.
+    pub(super) deadline: Option<Deadline>,
     pub(super) options: Arc<TranscoderOptions>,
 }
 
@@ -67,9 +74,7 @@ impl Call {
         decode: fn(&Self) -> Result<M, Error>,
     ) -> Result<tonic::Request<M>, Status> {
         let message = decode(self)?;
-        let mut headers = std::mem::take(&mut self.headers);
-        drop_hops(&mut headers);
-        let metadata = MetadataMap::from_headers(headers);
+        let metadata = metadata(std::mem::take(&mut self.headers));
         Ok(tonic::Request::from_parts(metadata, std::mem::take(&mut self.extensions), message))
     }
 
@@ -85,21 +90,15 @@ impl Call {
         Ok(document(metadata, extensions, json::to_vec(&message), status))
     }
 
-    /// Answers with one member of a message, known by either name, or with `default` where JSON
-    /// leaves it out.
-    pub fn reply_member<M: Json>(
+    /// Answers with one member of a message, which `write` writes.
+    pub fn reply_member<M>(
         &self,
         response: tonic::Response<M>,
         status: u16,
-        (name, json_name, default): (&str, &str, &str),
+        write: fn(&M, &mut json::Writer),
     ) -> Answer {
         let (metadata, message, extensions) = response.into_parts();
-        let all = json::to_vec(&message);
-        let mut members: std::collections::BTreeMap<&str, &serde_json::value::RawValue> =
-            serde_json::from_slice(&all).map_err(Error::internal)?;
-        let member = members.remove(name).or_else(|| members.remove(json_name));
-        let one = member.map_or(default, |member| member.get());
-        Ok(document(metadata, extensions, one.as_bytes().to_vec(), status))
+        Ok(document(metadata, extensions, json::written(|out| write(&message, out)), status))
     }
 
     /// Answers with a status and nothing else.
@@ -114,6 +113,12 @@ fn document(metadata: MetadataMap, extensions: Extensions, body: Vec<u8>, status
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
+}
+
+/// What of a request's headers is metadata: all but framing.
+pub(super) fn metadata(mut headers: HeaderMap) -> MetadataMap {
+    drop_hops(&mut headers);
+    MetadataMap::from_headers(headers)
 }
 
 /// An answer of any form.

@@ -21,9 +21,8 @@ impl Call {
         M::default()
     }
 
-    /// The body as the whole request; no body is an empty request. No query may be given.
+    /// The body as the whole request; no body is an empty request.
     pub fn whole<M: Json>(&self) -> Result<M, Error> {
-        self.no_query()?;
         if self.body.is_empty() { Ok(M::default()) } else { self.parse(&self.body) }
     }
 
@@ -77,7 +76,8 @@ impl Call {
 
     fn parse<M: Json>(&self, body: &[u8]) -> Result<M, Error> {
         let depth_max = self.options.json_depth_max;
-        let options = json::Options { depth_max, ..json::Options::DEFAULT };
+        let ignore_unknown = self.options.ignore_unknown;
+        let options = json::Options { depth_max, ignore_unknown, ..json::Options::DEFAULT };
         json::from_slice_as::<Plain, M>(body, &options).map_err(told)
     }
 

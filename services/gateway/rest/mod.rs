@@ -9,32 +9,36 @@ mod decode;
 pub mod json;
 mod path;
 pub mod query;
+pub mod raw;
+pub mod refuse;
 pub mod route;
 pub mod stream;
 pub mod table;
+mod upload;
 
 use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
 };
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use http_body::Body as _;
-use tonic::Status;
 use tower::Service;
 
 use crate::kernel::{
     error::{Error, Reason},
-    reply::{self, RequestId},
+    reply::RequestId,
 };
 
 use alias::Alias;
 use call::Call;
+use refuse::ErrorForm;
 use route::{Found, Router};
+use stream::Deadline;
 use table::{Answer, Api, Rule, Shape};
 
 /// Limits and habits of the transcoder.
@@ -52,6 +56,12 @@ pub struct TranscoderOptions {
     pub first_item_wait_ms: u64,
     /// How long a stream may be silent before a comment keeps it alive; at least 1.
     pub ping_s: u64,
+    /// Names of query parameters that are passed over, such as those of a proxy.
+    pub query_ignored: Vec<String>,
+    /// True passes over what the contract does not know, in bodies and queries; false refuses it.
+    pub ignore_unknown: bool,
+    /// How failures look.
+    pub errors: ErrorForm,
     /// Other prefixes for the same paths; the first that fits is taken.
     pub aliases: Vec<Alias>,
 }
@@ -77,6 +87,9 @@ impl Default for TranscoderOptions {
             query_bytes_max: 16 * 1024,
             first_item_wait_ms: 250,
             ping_s: 15,
+            query_ignored: Vec::new(),
+            ignore_unknown: false,
+            errors: ErrorForm::default(),
             aliases: Vec::new(),
         }
     }
@@ -108,7 +121,8 @@ impl Transcoder {
         let request_id = parts.extensions.get::<RequestId>().cloned();
         let head = parts.method == Method::HEAD;
         let answer = self.inner.answer(parts, body).await;
-        let response = answer.unwrap_or_else(|status| failure(status, request_id));
+        let errors = self.inner.options.errors;
+        let response = answer.unwrap_or_else(|status| errors.answer(&status, request_id.as_ref()));
         if head { bodiless(response) } else { response }
     }
 }
@@ -128,11 +142,30 @@ impl Inner {
             Found::Nothing => return Err(no_route(uri.path()).into()),
         };
         let form = self.form(&method, &headers, rule)?;
-        let body = body::read(body, &headers, rule.body, self.options.body_bytes_max).await?;
+        let (body, upload) = if rule.uploads {
+            body::check_upload(&headers, rule.body)?;
+            (Bytes::new(), Mutex::new(Some(body)))
+        } else {
+            let bytes_max = self.options.body_bytes_max;
+            (body::read(body, &headers, rule.body, bytes_max).await?, Mutex::new(None))
+        };
         let options = Arc::clone(&self.options);
         let request_id = request_id(rule, &extensions);
-        let call =
-            Call { rule, uri, path, verb, headers, extensions, body, form, request_id, options };
+        let deadline = extensions.get::<Deadline>().copied();
+        let call = Call {
+            rule,
+            uri,
+            path,
+            verb,
+            headers,
+            extensions,
+            body,
+            upload,
+            form,
+            request_id,
+            deadline,
+            options,
+        };
         self.api.dispatch(call).await
     }
 
@@ -172,17 +205,6 @@ fn request_id(rule: &Rule, extensions: &Extensions) -> String {
         return String::new();
     }
     extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
-}
-
-fn failure(status: Status, request_id: Option<RequestId>) -> http::Response<Body> {
-    let id = request_id.as_ref().map_or("", |id| id.0.as_str());
-    let mut response: http::Response<Body> = reply::http(&status, id);
-    let mut headers = call::headers(status.metadata().clone());
-    for (name, value) in response.headers() {
-        headers.insert(name, value.clone());
-    }
-    *response.headers_mut() = headers;
-    response
 }
 
 /// Keeps what a body would have said about itself, and drops it.

@@ -99,6 +99,7 @@ mod tests {
             grpc: "",
             shape: Shape::Unary,
             body: Place::Nowhere,
+            uploads: false,
         }
     }
 

@@ -131,14 +131,21 @@ pub(super) fn bind(
         let (name, value) = (plus(name), plus(value));
         let name = path::decode(&name).map_err(|why| invalid(&name, why))?;
         let value = path::decode(&value).map_err(|why| invalid(&name, why))?;
-        take(&mut Pair {
+        if options.query_ignored.iter().any(|ignored| *ignored == name) {
+            continue;
+        }
+        let taken = take(&mut Pair {
             name: &name,
             value: &value,
             rest: Some(&name),
             trail: Trail::default(),
             depth: 0,
             seen: &mut seen,
-        })?;
+        });
+        match taken {
+            Err(error) if options.ignore_unknown && error.reason == Reason::UnknownField => (),
+            taken => taken?,
+        }
     }
     Ok(())
 }

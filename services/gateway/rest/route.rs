@@ -1,7 +1,7 @@
 //! The router: one trie over raw segments, literal before `*` before `**`, with backtracking. Asked
 //! by the transcoder for every request; never decodes a path.
 
-use super::table::{Rule, Segment, Shape};
+use super::table::{Rule, Segment};
 
 /// The rules of an API as a trie.
 #[derive(Debug)]
@@ -187,13 +187,12 @@ fn ends<'a>(node: &'a Node, verb: &str) -> impl Iterator<Item = &'a End> {
 
 fn pick(rules: &[&'static Rule], method: &str) -> Option<&'static Rule> {
     let exact = |method: &str| rules.iter().find(|rule| rule.http == method).copied();
-    let head = || exact("GET").filter(|rule| method == "HEAD" && rule.shape != Shape::Stream);
+    let head = || exact("GET").filter(|rule| method == "HEAD" && rule.has_head());
     exact(method).or_else(head).or_else(|| exact("*"))
 }
 
 fn note(methods: &mut Vec<&'static str>, rule: &Rule) {
-    let head = rule.http == "GET" && rule.shape != Shape::Stream;
-    for name in [Some(rule.http), head.then_some("HEAD")].into_iter().flatten() {
+    for name in [Some(rule.http), rule.has_head().then_some("HEAD")].into_iter().flatten() {
         if !methods.contains(&name) {
             methods.push(name);
         }
@@ -206,6 +205,7 @@ mod tests {
         super::table::{
             Place,
             Segment::{Literal as L, Many, One},
+            Shape,
         },
         *,
     };
@@ -220,6 +220,7 @@ mod tests {
             grpc: "/test.Test/Test",
             shape: Shape::Unary,
             body: Place::Nowhere,
+            uploads: false,
         }
     }
 

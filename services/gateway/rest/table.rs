@@ -48,6 +48,8 @@ pub struct Rule {
     pub shape: Shape,
     /// Where the body goes.
     pub body: Place,
+    /// True when the method takes a stream: each piece of the body is a message.
+    pub uploads: bool,
 }
 
 /// One segment of a template.
@@ -70,6 +72,18 @@ pub enum Shape {
     Twin,
     /// A stream.
     Stream,
+    /// One `google.api.HttpBody`: bytes of any type.
+    Raw,
+    /// A stream of `google.api.HttpBody`.
+    RawStream,
+}
+
+impl Shape {
+    /// True for answers that are no JSON.
+    #[must_use]
+    pub fn is_raw(self) -> bool {
+        matches!(self, Self::Raw | Self::RawStream)
+    }
 }
 
 /// Where the body of a request goes.
@@ -81,4 +95,14 @@ pub enum Place {
     Whole,
     /// It is one field of the request.
     Field,
+    /// It is bytes of any type: the request, or one field of it, is a `google.api.HttpBody`.
+    Raw,
+}
+
+impl Rule {
+    /// True when `HEAD` is answered as `GET` is.
+    #[must_use]
+    pub fn has_head(&self) -> bool {
+        self.http == "GET" && self.shape != Shape::Stream
+    }
 }

@@ -72,6 +72,13 @@ pub fn to_vec<M: Json>(message: &M) -> Vec<u8> {
     out
 }
 
+/// The JSON that a function writes.
+pub fn written(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::with_capacity(256), &Options::DEFAULT);
+    write(&mut writer);
+    writer.into_bytes()
+}
+
 /// Writes a message at the end of a buffer, otherwise as [`to_vec`] does.
 pub fn append<M: Json>(message: &M, out: &mut Vec<u8>) {
     let mut writer = Writer::new(std::mem::take(out), &Options::DEFAULT);

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use bytes::Bytes;
 use serde::Deserializer;
 use serde::de::{Error, Unexpected, Visitor};
 
@@ -44,6 +45,20 @@ impl Json for Vec<u8> {
 
     fn read_json<'de, D: Deserializer<'de>>(source: D, _: &Context) -> Result<Self, D::Error> {
         source.deserialize_str(BytesVisitor)
+    }
+
+    fn is_unset(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl Json for Bytes {
+    fn write_json(&self, out: &mut Writer) {
+        out.base64(self);
+    }
+
+    fn read_json<'de, D: Deserializer<'de>>(source: D, cx: &Context) -> Result<Self, D::Error> {
+        <Vec<u8>>::read_json(source, cx).map(Self::from)
     }
 
     fn is_unset(&self) -> bool {

@@ -18,6 +18,7 @@ mod harness;
 mod json;
 mod keys;
 mod lasting;
+mod oracle;
 mod probe;
 mod runs;
 mod runtime;

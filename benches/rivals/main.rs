@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -38,11 +39,11 @@ mod contract {
 }
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
-type Transcoder = contract::rest::Transcoder<RunsServiceRestBridge<Memory, Guard>>;
+/// Shared, for the service is cloned for every request.
+type Transcoder = Arc<contract::rest::Transcoder<RunsServiceRestBridge<Memory, Guard>>>;
 type Guard = fn(&tonic::metadata::MetadataMap) -> Result<(), Status>;
 
 /// What is answered; the files are protobuf.
-#[derive(Clone)]
 struct Memory {
     run: Run,
     lists: Vec<(i32, ListRunsResponse)>,
@@ -63,9 +64,8 @@ async fn main() -> ExitCode {
 async fn serve(folder: &Path) -> Outcome<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let memory = Memory::load(folder)?;
-    let service = RestService::new(Transcoder::new(RunsServiceRestBridge::externally_authenticated(
-        memory,
-    )));
+    let bridge = RunsServiceRestBridge::externally_authenticated(memory);
+    let service = RestService::new(Arc::new(contract::rest::Transcoder::new(bridge)));
     println!("{{\"address\":\"{}\",\"key\":\"\"}}", listener.local_addr()?);
     let mut input = BufReader::new(stdin()).lines();
     loop {

@@ -57,6 +57,14 @@ impl Envoy {
         Ok(Self { address, process })
     }
 
+    /// True when it has ended by itself: it is asked whether it lives, and has no time to lie.
+    pub(crate) async fn is_dead(&mut self) -> bool {
+        if TcpStream::connect(self.address).await.is_ok() {
+            return false;
+        }
+        self.process.wait().await.is_ok()
+    }
+
     /// Its process.
     pub(crate) fn id(&self) -> Option<u32> {
         self.process.id()
@@ -76,6 +84,8 @@ impl Setup<'_> {
         transcoder["services"] = json!(self.services);
         let http = json!({
             "stat_prefix": "rest",
+            // Else it keeps a connection that it has closed for a second.
+            "delayed_close_timeout": "0s",
             "route_config": {"virtual_hosts": [{
                 "name": "all",
                 "domains": ["*"],

@@ -14,12 +14,10 @@ mod requests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runplane::gateway::port;
-use runplane::gateway::rest::{Transcoder, TranscoderOptions};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -31,15 +29,17 @@ use self::envoy::{Envoy, Setup};
 use self::requests::Asked;
 use crate::probe::standard::Prober;
 use crate::probe::standard::probe::v1::probe_service_server::{self, ProbeServiceServer};
-use crate::probe::standard::rest::Services;
+use crate::transcoder::behaviours;
 
 /// The probe behind both transcoders.
 struct Both {
     ours: SocketAddr,
+    upstream: SocketAddr,
     envoy: Envoy,
+    program: PathBuf,
+    folder: tempfile::TempDir,
     stop: CancellationToken,
     tasks: TaskTracker,
-    _folder: tempfile::TempDir,
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn we_differ_from_envoy_where_the_page_says_so_and_nowhere_else() {
         eprintln!("skipped: Envoy is not there; .ci/envoy installs it, or says why it cannot");
         return;
     };
-    let both = Both::start(program).await;
+    let mut both = Both::start(program).await;
     let mut found = BTreeMap::new();
     let asked = requests::all();
     for asked in &asked {
@@ -73,31 +73,26 @@ impl Both {
     async fn start(program: PathBuf) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let bind = || TcpListener::bind("127.0.0.1:0");
-        let (rest, grpc) = (bind().await.unwrap(), bind().await.unwrap());
-        let (ours, upstream) = (rest.local_addr().unwrap(), grpc.local_addr().unwrap());
-        let services = Services { probe: Arc::new(Prober::default()) };
-        let transcoder = Transcoder::new(services, TranscoderOptions::default());
-        tasks.spawn(port::serve(rest, transcoder, stop.clone().cancelled_owned(), Duration::ZERO));
+        let (rest, ours) = bind().await;
+        let stack = behaviours::server(false);
+        tasks.spawn(port::serve(rest, stack, stop.clone().cancelled_owned(), Duration::ZERO));
+        let (grpc, upstream) = bind().await;
         let server = tonic::transport::Server::builder()
             .add_service(ProbeServiceServer::new(Prober::default()))
             .serve_with_incoming_shutdown(TcpIncoming::from(grpc), stop.clone().cancelled_owned());
         tasks.spawn(async move { server.await.unwrap() });
-        let descriptors = descriptors::for_envoy();
-        let setup = Setup {
-            program: &program,
-            folder: folder.path().to_owned(),
-            descriptors: &descriptors,
-            services: &[probe_service_server::SERVICE_NAME],
-            upstream,
-            options: strict(),
-        };
-        let envoy = Envoy::start(&setup).await.unwrap();
-        Self { ours, envoy, stop, tasks, _folder: folder }
+        let envoy = before(upstream, &program, folder.path()).await;
+        Self { ours, upstream, envoy, program, folder, stop, tasks }
     }
 
-    async fn ask(&self, asked: &Asked) -> (Answer, Answer) {
-        (Answer::of(self.ours, asked).await, Answer::of(self.envoy.address, asked).await)
+    /// Asks both. An Envoy that has died of it has given no answer, and is started again.
+    async fn ask(&mut self, asked: &Asked) -> (Answer, Answer) {
+        let ours = Answer::of(self.ours, asked).await;
+        let theirs = Answer::of(self.envoy.address, asked).await;
+        if theirs.status == 0 && self.envoy.is_dead().await {
+            self.envoy = before(self.upstream, &self.program, self.folder.path()).await;
+        }
+        (ours, theirs)
     }
 
     async fn stop(self) {
@@ -106,6 +101,24 @@ impl Both {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+async fn bind() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+async fn before(upstream: SocketAddr, program: &Path, folder: &Path) -> Envoy {
+    let setup = Setup {
+        program,
+        folder: folder.to_owned(),
+        descriptors: &descriptors::for_envoy(),
+        services: &[probe_service_server::SERVICE_NAME],
+        upstream,
+        options: strict(),
+    };
+    Envoy::start(&setup).await.unwrap()
 }
 
 /// Everything of Envoy's transcoder that makes it stricter.

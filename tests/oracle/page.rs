@@ -54,7 +54,7 @@ pub(super) fn faults(rows: &[Row], found: &BTreeMap<String, (Answer, Answer)>) -
     }
     for (request, (ours, envoy)) in found {
         if !told.contains(request.as_str()) {
-            let line = |answer: &Answer| format!("{} {:.300}", answer.status, answer.says.trim());
+            let line = |answer: &Answer| format!("{} {:.150}", answer.status, answer.says.trim());
             let (ours, envoy) = (line(ours), line(envoy));
             faults.push(format!("not told: `{request}`\n  ours:  {ours}\n  Envoy: {envoy}"));
         }

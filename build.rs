@@ -1,5 +1,4 @@
-//! Runs the code generator of `proto/codegen`: once for the contract, twice for the probe that the
-//! tests talk to.
+//! Runs the code generator of `proto/codegen`: for the contract, and for what the tests talk to.
 
 use std::path::PathBuf;
 
@@ -9,9 +8,17 @@ mod codegen;
 
 use codegen::{Failure, Set, Style};
 
+/// Google's suite: how it asks, and the messages that it asks about.
+const CONFORMANCE: &[&str] = &[
+    "conformance/conformance.proto",
+    "google/protobuf/test_messages_proto2.proto",
+    "google/protobuf/test_messages_proto3.proto",
+];
+
 fn main() {
-    println!("cargo:rerun-if-changed=proto");
-    println!("cargo:rerun-if-changed=tests/probe");
+    for folder in ["proto", "tests/probe", "tests/conformance/include"] {
+        println!("cargo:rerun-if-changed={folder}");
+    }
     if let Err(failure) = run() {
         println!("cargo::error={failure}");
         std::process::exit(1);
@@ -31,14 +38,16 @@ fn run() -> Result<(), Failure> {
         scopes_required: true,
     })?;
     let standard = Style { proto_names: false, enum_words: false, defaults: false };
-    for (name, root, style) in [
-        ("probe", "crate::probe::house", Style::HOUSE),
-        ("standard", "crate::probe::standard", standard),
+    let probe = &["tests/probe"][..];
+    for (name, root, folders, files, style) in [
+        ("probe", "crate::probe::house", probe, &[][..], Style::HOUSE),
+        ("standard", "crate::probe::standard", probe, &[], standard),
+        ("conformance", "crate::conformance", &[], CONFORMANCE, standard),
     ] {
         codegen::generate(&Set {
-            folders: &["tests/probe"],
-            files: &[],
-            includes: &["tests", "proto"],
+            folders,
+            files,
+            includes: &["tests", "proto", "tests/conformance/include"],
             out_dir: out.join(name),
             runtime: "::runplane::gateway::rest",
             root,

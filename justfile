@@ -12,6 +12,14 @@ demo *args:
 test *args:
     ./test {{args}}
 
+# Google's ProtoJSON conformance suite against the generated codec; see tests/conformance/README.md.
+conformance *args:
+    tests/conformance/run {{args}}
+
+# Fuzzes a target (json, path, query, event_id), or each in turn, for some seconds (300).
+fuzz *args:
+    tests/fuzz/run {{args}}
+
 # Every lint: fmt, buf, typos, shellcheck, clippy, doc, the client feature.
 lint:
     .ci/lint

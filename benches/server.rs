@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use runplane::gateway::auth::{AuthLayer, Authenticator, Required};
 use runplane::gateway::dispatch::Dispatch;
 use runplane::gateway::health::Health;
+use runplane::gateway::port::PortLimits;
 use runplane::gateway::rest::{Transcoder, TranscoderOptions};
 use runplane::gateway::{Dialect, port, stack};
 use runplane::kernel::caller::Grant;
@@ -36,6 +37,8 @@ use super::child::Ready;
 use super::envoy::{Envoy, Setup};
 use super::memory::Memory;
 use super::{Outcome, hand};
+
+const LIMITS: PortLimits = PortLimits { connections_max: 1024, drain: Duration::from_secs(1) };
 
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,7 +91,7 @@ pub(super) async fn serve(kind: Kind, folder: &Path, envoy: Option<&Path>) -> Ou
         None => None,
     };
     if let Some(envoy) = &envoy {
-        (ready.address, ready.beside) = (envoy.address.to_string(), envoy.id());
+        (ready.address, ready.beside) = (envoy.address.to_string(), envoy.process.id());
     }
     say(&serde_json::to_string(&ready)?)?;
     from_memory(kind, listener, folder).await
@@ -105,7 +108,7 @@ async fn from_memory(kind: Kind, listener: TcpListener, folder: &Path) -> Outcom
         Kind::Transcoder => {
             let memory = Arc::new(Memory::load(folder)?);
             let transcoder = Transcoder::new(services(&memory), TranscoderOptions::default());
-            port::serve(listener, transcoder, ended, Duration::from_secs(1)).await;
+            port::serve(listener, transcoder, ended, LIMITS).await;
         }
         Kind::Tonic | Kind::Envoy => {
             let service = RunsServiceServer::new(Memory::load(folder)?);
@@ -188,19 +191,16 @@ async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
     let rest = Transcoder::new(services(&memory), TranscoderOptions::default());
     let routes = Routes::new(RunsServiceServer::from_arc(memory)).prepare().into_axum_router();
     let resolver = rest.clone();
-    let required: Required = Arc::new(move |dialect, request| {
-        let path = request.uri().path();
-        match dialect {
-            Dialect::Rest => required_scope(resolver.resolve(request.method(), path)?),
-            Dialect::Grpc | Dialect::GrpcWeb => required_scope(path),
-        }
+    let required: Required = Arc::new(move |dialect, request| match dialect {
+        Dialect::Rest => required_scope(resolver.find(request)?),
+        Dialect::Grpc | Dialect::GrpcWeb => required_scope(request.uri().path()),
     });
     let health = Health::new(Arc::new(|| Box::pin(std::future::ready(true))));
     let inner = Dispatch::new(routes, rest, health);
     let auth = AuthLayer { authenticator, required };
     let stack = stack::stack(&config.server, clock, auth, inner);
     tokio::select! {
-        () = port::serve(listener, stack, ended(), Duration::from_secs(1)) => {}
+        () = port::serve(listener, stack, ended(), LIMITS) => {}
         () = toucher.run() => {}
     }
     Ok(())

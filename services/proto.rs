@@ -15,7 +15,7 @@ pub const DESCRIPTOR_SET: &[u8] =
     clippy::allow_attributes,
     reason = "which lints hold in generated code depends on the features"
 )]
-#[allow(missing_docs, clippy::all, clippy::excessive_nesting, clippy::too_many_lines)]
+#[allow(deprecated, missing_docs, clippy::all, clippy::excessive_nesting, clippy::too_many_lines)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/contract/mod.rs"));
 

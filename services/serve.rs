@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
@@ -20,6 +21,7 @@ use crate::engine::Engine;
 use crate::gateway::auth::{AuthLayer, Authenticator, Required};
 use crate::gateway::dispatch::Dispatch;
 use crate::gateway::health::Health;
+use crate::gateway::port::PortLimits;
 use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack};
@@ -31,13 +33,16 @@ use crate::kernel::{Clock, Environment, Error, Result, Scope, json};
 use crate::keys::secret::Pepper;
 use crate::keys::{Keys, bootstrap, pepper};
 use crate::proto;
-use crate::proto::rest::{Services, required_scope};
+use crate::proto::rest::{Services, deprecation, required_scope};
 use crate::proto::runplane::v1::agents_service_server::AgentsServiceServer;
 use crate::proto::runplane::v1::keys_service_server::KeysServiceServer;
 use crate::proto::runplane::v1::runs_service_server::RunsServiceServer;
 use crate::runs::Runs;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
+
+/// How gRPC's messages may be compressed, both ways; answers only for callers that say so.
+const GZIP: CompressionEncoding = CompressionEncoding::Gzip;
 
 /// A server, built and not yet serving.
 pub struct Server {
@@ -134,14 +139,15 @@ pub async fn run(
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
     let rest = Transcoder::new(services, options(&config)?);
     let required = required(rest.clone());
-    let inner = Dispatch::new(grpc, rest, health.clone());
+    let inner = Dispatch::new(grpc, rest, health.clone()).deprecating(deprecation);
     let auth = AuthLayer { authenticator, required };
     let stack = stack::stack(&config.server, clock, auth, inner);
 
     let (port_ends, engine_ends) = (CancellationToken::new(), CancellationToken::new());
     let drain = Duration::from_secs(config.server.drain_seconds);
+    let limits = PortLimits { connections_max: config.server.connections_max, drain };
     let serving = async {
-        port::serve(listener, stack, port_ends.cancelled(), drain).await;
+        port::serve(listener, stack, port_ends.cancelled(), limits).await;
     };
     let working = async {
         let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
@@ -224,8 +230,11 @@ fn grpc(
     };
     let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
     let agents = AgentsServiceServer::from_arc(Arc::clone(&services.agents));
+    let agents = agents.accept_compressed(GZIP).send_compressed(GZIP);
     let runs = RunsServiceServer::from_arc(Arc::clone(&services.runs));
+    let runs = runs.accept_compressed(GZIP).send_compressed(GZIP);
     let keys = KeysServiceServer::from_arc(Arc::clone(&services.keys));
+    let keys = keys.accept_compressed(GZIP).send_compressed(GZIP);
     let routes = Routes::new(health)
         .add_service(v1.map_err(Error::internal)?)
         .add_service(v1alpha.map_err(Error::internal)?)
@@ -239,7 +248,16 @@ fn options(config: &Config) -> Result<TranscoderOptions> {
     let aliases = config.rest.alias.iter().map(alias).collect::<Result<_>>()?;
     let body_bytes_max = config.server.body_bytes_max;
     let json_depth_max = json::DEPTH_MAX;
-    Ok(TranscoderOptions { body_bytes_max, json_depth_max, aliases, ..Default::default() })
+    let (query_ignored, ignore_unknown) =
+        (config.rest.query_ignored.clone(), config.rest.ignore_unknown);
+    Ok(TranscoderOptions {
+        body_bytes_max,
+        json_depth_max,
+        query_ignored,
+        ignore_unknown,
+        aliases,
+        ..Default::default()
+    })
 }
 
 fn alias(alias: &AliasConfig) -> Result<Alias> {
@@ -255,12 +273,9 @@ fn alias(alias: &AliasConfig) -> Result<Alias> {
 
 /// The scope that a request needs, by the generated table.
 fn required(rest: Transcoder) -> Required {
-    Arc::new(move |dialect, request| {
-        let path = request.uri().path();
-        match dialect {
-            Dialect::Rest => required_scope(rest.resolve(request.method(), path)?),
-            Dialect::Grpc | Dialect::GrpcWeb => required_scope(path),
-        }
+    Arc::new(move |dialect, request| match dialect {
+        Dialect::Rest => required_scope(rest.find(request)?),
+        Dialect::Grpc | Dialect::GrpcWeb => required_scope(request.uri().path()),
     })
 }
 

@@ -102,15 +102,60 @@ fn a_rule_that_cannot_be_is_refused_by_name() {
 }
 
 #[test]
+fn tags_are_fields_that_can_be_tags() {
+    let get = "get: \"/v1/{id}\"";
+    assert_eq!(failure(&method(get, "etag: \"id\" if_match_field: \"tags\"")), "");
+    assert_eq!(failure(&method(get, "etag: \"*\"")), "");
+    for (options, why) in [
+        ("etag: \"nope\"", "nope is not a string field"),
+        ("etag: \"tags\"", "tags is not a string field"),
+        ("etag: \"word\"", "word is not a string field"),
+        ("etag: \"inner\"", "inner is not a string field"),
+        ("if_match_field: \"id\"", "id is not a repeated string"),
+        ("if_match_field: \"nope\"", "nope is not a repeated string"),
+    ] {
+        let failure = failure(&method(get, options));
+        assert!(failure.contains("bad.v1.Bad") && failure.contains(why), "{options}: {failure}");
+    }
+}
+
+#[test]
+fn what_is_deprecated_says_since_when() {
+    let old = |options: &str, deprecation: &str| {
+        failure(&format!(
+            "rpc Call(In) returns (In) {{ {options} option (google.api.http) = {{ get: \"/v1\" }}; \
+             option (transcode.v1.method) = {{ {deprecation} }}; }}"
+        ))
+    };
+    let yes = "option deprecated = true;";
+    let since = |since: &str, more: &str| format!("deprecation: {{since: \"{since}\" {more}}}");
+    assert_eq!(old(yes, &since("2024-02-29", "sunset: \"2024-02-29\"")), "");
+    for (options, deprecation, why) in [
+        (yes, String::new(), "deprecated, without"),
+        ("", since("2026-01-31", ""), "of what is not deprecated"),
+        (yes, since("", ""), "is no day"),
+        (yes, since("2026-02-29", ""), "is no day"),
+        (yes, since("2026-1-31", ""), "is no day"),
+        (yes, since("2026-13-01", ""), "is no day"),
+        (yes, since("2026-01-31", "sunset: \"soon\""), "is no day"),
+        (yes, since("2026-01-31", "sunset: \"2026-01-30\""), "is before since"),
+        (yes, since("2026-01-31", "link: \"http://x\""), "is no https URL"),
+    ] {
+        let failure = old(options, &deprecation);
+        assert!(failure.contains("bad.v1.Bad") && failure.contains(why), "{failure}");
+    }
+}
+
+#[test]
 fn streams_are_checked_too() {
     let http = "option (google.api.http) = {get: \"/v1\"};";
     let taking = failure(&format!("rpc Call(stream In) returns (In) {{ {http} }}"));
     assert!(taking.contains("takes a stream needs a body"), "{taking}");
-    let twin = failure(
-        "rpc Call(stream In) returns (In) { option (google.api.http) = {post: \"/v1\" body: \"*\"}; \
-         option (transcode.v1.method) = {stream_method: \"Twin\"}; } \
-         rpc Twin(In) returns (stream In) {}",
-    );
+    let rule = "option (google.api.http) = {post: \"/v1\" body: \"*\"};";
+    let twin = failure(&format!(
+        "rpc Call(stream In) returns (In) {{ {rule} {} }} rpc Twin(In) returns (stream In) {{}}",
+        "option (transcode.v1.method) = {stream_method: \"Twin\"};"
+    ));
     assert!(twin.contains("a method that takes a stream has no stream_method"), "{twin}");
     let scoped = |scope| format!("option (transcode.v1.method) = {{ {scope} }};");
     let twins = failure(&format!(

@@ -10,11 +10,14 @@ mod codegen;
 
 mod agents;
 mod bad_input;
+mod conformance;
 mod crash;
 mod engine;
 mod errors;
+mod fuzz;
 mod generator;
 mod harness;
+mod http;
 mod json;
 mod keys;
 mod lasting;

@@ -64,6 +64,22 @@ pub struct MethodRule {
     pub mask_field: String,
     /// Scope that a caller needs.
     pub scope: String,
+    /// String field of the answer that is its entity tag; `*`: a digest of its JSON.
+    pub etag: String,
+    /// Repeated string field of the request that takes the tags of `If-Match`.
+    pub if_match_field: String,
+    /// Since when the method is deprecated; none: it is not.
+    pub deprecation: Option<Deprecation>,
+}
+
+/// `transcode.v1.Deprecation`; empty texts are unset.
+pub struct Deprecation {
+    /// Day from which something is deprecated.
+    pub since: String,
+    /// Day from which it may be gone.
+    pub sunset: String,
+    /// Page that says more.
+    pub link: String,
 }
 
 /// `transcode.v1.event`; empty texts are unset.
@@ -130,7 +146,10 @@ fn read_method(
     method: &MethodDescriptor,
 ) -> Result<Method, Failure> {
     let options = method.options();
-    let rule = read_rule(extension(pool, &options, "transcode.v1.method").as_deref())?;
+    let written = extension(pool, &options, "transcode.v1.method");
+    let mut rule = read_rule(written.as_deref())?;
+    let written = written.as_deref().and_then(Value::as_message);
+    rule.deprecation = deprecation(&options, written)?;
     let http_rules = match extension(pool, &options, "google.api.http") {
         Some(http) => read_http(http.as_message().ok_or("google.api.http is no message")?, true)?,
         None => Vec::new(),
@@ -148,6 +167,50 @@ fn read_method(
     })
 }
 
+/// Since when a field is deprecated; none: it is not.
+pub fn field_deprecation(field: &FieldDescriptor) -> Result<Option<Deprecation>, Failure> {
+    let options = field.options();
+    let pool = field.parent_message().parent_pool();
+    let written = extension(pool, &options, "transcode.v1.deprecation");
+    let written = written.as_deref().and_then(Value::as_message);
+    let read = match (is_deprecated(&options), written) {
+        (false, None) => return Ok(None),
+        (deprecated, written) => pair(deprecated, written.map(read_deprecation)),
+    };
+    read.map_err(|failure| format!("field {}: {failure}", field.full_name()).into())
+}
+
+/// That of a method, within its rule.
+fn deprecation(
+    options: &DynamicMessage,
+    rule: Option<&DynamicMessage>,
+) -> Result<Option<Deprecation>, Failure> {
+    let written = rule.filter(|rule| rule.has_field_by_name("deprecation"));
+    let written = written.and_then(|rule| rule.get_field_by_name("deprecation"));
+    let written = written.as_deref().and_then(Value::as_message);
+    pair(is_deprecated(options), written.map(read_deprecation))
+}
+
+/// What is deprecated says since when, and what says so is.
+fn pair(deprecated: bool, written: Option<Deprecation>) -> Result<Option<Deprecation>, Failure> {
+    match (deprecated, written) {
+        (true, None) => {
+            Err("deprecated, without transcode.v1 deprecation saying since when".into())
+        }
+        (false, Some(_)) => Err("transcode.v1 deprecation of what is not deprecated".into()),
+        (_, written) => Ok(written),
+    }
+}
+
+fn read_deprecation(written: &DynamicMessage) -> Deprecation {
+    let get = |name| text(written, name);
+    Deprecation { since: get("since"), sunset: get("sunset"), link: get("link") }
+}
+
+fn is_deprecated(options: &DynamicMessage) -> bool {
+    options.get_field_by_name("deprecated").is_some_and(|value| value.as_bool() == Some(true))
+}
+
 fn read_rule(rule: Option<&Value>) -> Result<MethodRule, Failure> {
     let rule = rule.and_then(Value::as_message);
     let get = |name| rule.map(|rule| text(rule, name)).unwrap_or_default();
@@ -163,6 +226,9 @@ fn read_rule(rule: Option<&Value>) -> Result<MethodRule, Failure> {
         stream_field: get("stream_field"),
         mask_field: get("mask_field"),
         scope: get("scope"),
+        etag: get("etag"),
+        if_match_field: get("if_match_field"),
+        deprecation: None,
     })
 }
 
@@ -206,6 +272,7 @@ fn check_rule(set: &Set, method: &MethodDescriptor, rule: &MethodRule) -> Result
     want(&input, &rule.mask_field, "a FieldMask field", |field| {
         field.kind().as_message().is_some_and(|m| m.full_name() == "google.protobuf.FieldMask")
     })?;
+    check_tags(method, rule)?;
     if rule.stream_method.is_empty() {
         return match rule.stream_field.is_empty() {
             true => Ok(()),
@@ -222,6 +289,27 @@ fn check_rule(set: &Set, method: &MethodDescriptor, rule: &MethodRule) -> Result
             rule.stream_method
         )
         .into()),
+    }
+}
+
+fn check_tags(method: &MethodDescriptor, rule: &MethodRule) -> Result<(), Failure> {
+    let (etag, output) = (rule.etag.as_str(), method.output());
+    if etag == "*" && method.is_server_streaming() {
+        return Err("transcode.v1.method: a stream has no etag".into());
+    }
+    if etag != "*" {
+        let plain = |field: &FieldDescriptor| {
+            field.containing_oneof().is_none_or(|oneof| oneof.is_synthetic())
+        };
+        want(&output, etag, "a string field", |field| {
+            matches!(field.kind(), Kind::String) && plain(field)
+        })?;
+    }
+    let (name, input) = (&rule.if_match_field, method.input());
+    let list = |field: FieldDescriptor| field.is_list() && matches!(field.kind(), Kind::String);
+    match name.is_empty() || input.get_field_by_name(name).is_some_and(list) {
+        true => Ok(()),
+        false => Err(format!("{name} is not a repeated string of {}", input.full_name()).into()),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::store::tables::{agent, agent_version};
 /// The message of an agent at its current version.
 pub(super) fn agent(row: agent::Model) -> Result<pb::Agent> {
     Ok(pb::Agent {
+        etag: Some(etag(&row)),
         id: agent_id(row.id),
         published: row.published,
         version: row.version,
@@ -17,6 +18,12 @@ pub(super) fn agent(row: agent::Model) -> Result<pb::Agent> {
         updated_at: Some(Timestamp(row.updated_at).into()),
         ..definition(spec(&row.spec)?)
     })
+}
+
+/// The entity tag of an agent: another for every row that makes another message.
+pub(super) fn etag(row: &agent::Model) -> String {
+    let state = if row.published { 'p' } else { 'd' };
+    format!("\"{}-{:x}{state}\"", row.version, row.updated_at)
 }
 
 /// The message of a version.

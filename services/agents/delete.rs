@@ -1,15 +1,27 @@
 //! Deletes an agent. Its runs stay, and those that have started go on.
 
-use super::{Agents, get};
+use super::{Agents, condition, get};
 use crate::kernel::{Caller, Result};
+use crate::proto::runplane::v1 as pb;
 use crate::store;
 
-pub(super) async fn delete<R>(agents: &Agents<R>, caller: &Caller, id: &str) -> Result<()> {
-    let (scope, id, now) = (caller.scope, get::id(id)?, agents.clock.now());
+pub(super) async fn delete<R>(
+    agents: &Agents<R>,
+    caller: &Caller,
+    request: pb::DeleteAgentRequest,
+) -> Result<()> {
+    let (scope, id, now) = (caller.scope, get::id(&request.id)?, agents.clock.now());
+    let if_match = request.if_match;
+    condition::check(&if_match)?;
     agents
         .store
         .tx("delete_agent", move |tx| {
-            Box::pin(async move { store::agents::delete(tx, scope, id, now).await })
+            let if_match = if_match.clone();
+            Box::pin(async move {
+                // The row is held from here, so what is checked is what is deleted.
+                let deleted = store::agents::delete(tx, scope, id, now).await?;
+                condition::met(&deleted, &if_match)
+            })
         })
         .await
 }

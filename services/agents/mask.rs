@@ -23,8 +23,8 @@ const MUTABLE: [&str; 11] = [
 ];
 
 /// Fields that only the server sets; a mask may name them, and nothing happens.
-const OUTPUT_ONLY: [&str; 7] =
-    ["id", "object", "published", "version", "environment", "created_at", "updated_at"];
+const OUTPUT_ONLY: [&str; 8] =
+    ["id", "object", "published", "version", "environment", "created_at", "updated_at", "etag"];
 
 /// Fields whose own fields a mask may name, and those.
 const NESTED: [(&str, &[&str]); 2] = [

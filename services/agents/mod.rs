@@ -2,6 +2,7 @@
 //! is created by the runs service, which it is handed: there is one way to start a run.
 
 mod check;
+mod condition;
 mod convert;
 mod create;
 mod delete;
@@ -64,7 +65,7 @@ impl<R: RunsService> AgentsService for Agents<R> {
     }
 
     async fn delete_agent(&self, r: Request<pb::DeleteAgentRequest>) -> Reply<()> {
-        reply(delete::delete(self, &caller(&r)?, &r.into_inner().id).await)
+        reply(delete::delete(self, &caller(&r)?, r.into_inner()).await)
     }
 
     async fn publish_agent(&self, r: Request<pb::PublishAgentRequest>) -> Reply<pb::Agent> {

@@ -1,6 +1,6 @@
 //! Changes an agent: the fields that the mask names, as a new immutable version.
 
-use super::{Agents, check, convert, get, mask};
+use super::{Agents, check, condition, convert, get, mask};
 use crate::kernel::{Caller, Error, Reason, Result};
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, tables::agent};
@@ -16,11 +16,13 @@ pub(super) async fn update<R>(
     let id = get::id(&request.id)?;
     let new = request.agent.unwrap_or_default();
     let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-    for left in (0..TRIES).rev() {
+    condition::check(&request.if_match)?;
+    for _ in 0..TRIES {
         let current = store::agents::get(agents.store.read(), caller.scope, id).await?;
         expect(&current, request.if_version)?;
+        condition::met(&current, &request.if_match)?;
         match change(agents, caller, current, &new, &paths).await {
-            Err(e) if e.reason == Reason::VersionConflict && left > 0 => {}
+            Err(e) if e.reason == Reason::VersionConflict => {}
             changed => return convert::agent(changed?),
         }
     }

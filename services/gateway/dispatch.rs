@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use super::health::Health;
+use super::rest::notice::Notice;
 use super::{Answer, Dialect, Request, Response};
 use crate::kernel::{Error, Reason};
 
@@ -20,20 +21,32 @@ pub struct Dispatch<T> {
     grpc: Router,
     rest: T,
     health: Health,
+    deprecated: Deprecated,
 }
+
+/// Since when a method is deprecated, by its gRPC path.
+pub type Deprecated = fn(&str) -> Option<&'static Notice>;
 
 impl<T> Dispatch<T> {
     /// Over these services.
     #[must_use]
     pub fn new(grpc: Router, rest: T, health: Health) -> Self {
-        Self { grpc, rest, health }
+        Self { grpc, rest, health, deprecated: |_| None }
+    }
+
+    /// The same, telling gRPC callers what is deprecated. REST's are told by the transcoder.
+    #[must_use]
+    pub fn deprecating(self, deprecated: Deprecated) -> Self {
+        Self { deprecated, ..self }
     }
 }
 
 impl<T> Service<Request> for Dispatch<T>
 where
-    T: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    T::Future: Send,
+    T: Service<Request, Response = Response, Error = Infallible, Future = Answer>
+        + Clone
+        + Send
+        + 'static,
 {
     type Response = Response;
     type Error = Infallible;
@@ -45,11 +58,18 @@ where
 
     fn call(&mut self, request: Request) -> Answer {
         if Dialect::of(request.headers()) != Dialect::Rest {
+            let notice = (self.deprecated)(request.uri().path());
             let call = self.grpc.call(request);
-            return Box::pin(async move { call.await.map(reasoned) });
+            return Box::pin(async move {
+                let mut response = call.await.map(reasoned)?;
+                if let Some(notice) = notice {
+                    notice.write(response.headers_mut());
+                }
+                Ok(response)
+            });
         }
         if !request.uri().path().ends_with('z') {
-            return Box::pin(self.rest.call(request));
+            return self.rest.call(request);
         }
         let health = self.health.clone();
         let ready = self.rest.clone();
@@ -85,8 +105,14 @@ fn keep(from: &HeaderMap, to: &mut HeaderMap, name: &'static str) {
 }
 
 /// What tonic says, as our own fault, of a request that nobody could read.
-const UNREADABLE: [&str; 5] =
-    ["decode", "compression flag", "compressed-flag", "Missing request message", "Unexpected EOF"];
+const UNREADABLE: [&str; 6] = [
+    "decode",
+    "compression flag",
+    "compressed-flag",
+    "decompressing",
+    "Missing request message",
+    "Unexpected EOF",
+];
 
 /// tonic tells by code and text what it could not read; only this function knows its words.
 fn error_of(status: &Status) -> Error {

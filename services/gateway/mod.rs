@@ -2,9 +2,12 @@
 //! the transcoder.
 
 pub mod auth;
+pub mod coding;
+pub mod conditional;
 pub mod deadline;
 pub mod dispatch;
 pub mod health;
+pub mod limits;
 pub mod port;
 pub mod request;
 pub mod rest;

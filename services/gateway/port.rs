@@ -1,8 +1,9 @@
-//! The port: accepts connections, speaks HTTP/1.1 and cleartext HTTP/2 on each, and lets calls in
-//! flight end when told to stop. Owns every connection's task.
+//! The port: accepts connections, as many as there may be, speaks HTTP/1.1 and cleartext HTTP/2 on
+//! each, and lets calls in flight end when told to stop. Owns every connection's task.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,21 +11,44 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
+use super::limits::FIELD_BYTES_MAX;
 use super::{Request, Response};
 
-/// Longest time to send the head of a request.
+/// Longest time to send the head of a request, and for an HTTP/1.1 connection to be idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Most bytes of the head of a request.
-const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Most bytes of the head of an HTTP/1.1 request. Above what `limits.rs` refuses, which says why.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Most bytes of the head of an HTTP/2 request, in frames that continue it too. Above what
+/// `limits.rs` refuses.
+const HEADER_LIST_BYTES_MAX: u32 = 2 * FIELD_BYTES_MAX as u32;
 
 /// Most streams at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
+
+/// Streams that a caller may reset before we have looked at them, and that we may have reset for
+/// its mistakes: the connection of one that goes on ends with `ENHANCE_YOUR_CALM`.
+const RESETS_MAX: usize = 100;
+
+/// Bytes of an answer that wait for a slow reader on one HTTP/2 stream.
+const SEND_BYTES_MAX: usize = 128 * 1024;
+
+/// Pings that tell whether an HTTP/2 caller is still there: how often, and how long for an answer.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What HTTP/2 begins with.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Pause before looking again at a preface that has come in part.
+const PREFACE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Pause after a failed accept: the process is out of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -34,10 +58,20 @@ struct Connections<S> {
     http: Builder<TokioExecutor>,
     stack: S,
     tasks: TaskTracker,
+    room: Arc<Semaphore>,
     /// Calls in flight may end, and then the connection does.
     ends: CancellationToken,
     /// They may not.
     cut: CancellationToken,
+}
+
+/// What the port may do.
+#[derive(Debug, Clone, Copy)]
+pub struct PortLimits {
+    /// Connections at once.
+    pub connections_max: usize,
+    /// How long calls in flight may take when it stops.
+    pub drain: Duration,
 }
 
 /// Serves until `stop` is done, then gives calls in flight `drain` to end, and cuts what is left.
@@ -47,19 +81,20 @@ pub async fn serve<S>(
     listener: TcpListener,
     stack: S,
     stop: impl Future<Output = ()>,
-    drain: Duration,
+    limits: PortLimits,
 ) where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let calls = Connections::new(builder(), stack.clone());
+    let PortLimits { connections_max, drain } = limits;
+    let calls = Connections::new(builder(), stack.clone(), connections_max);
     tokio::select! {
         never = calls.accept(&listener) => match never {},
         () = stop => {}
     }
     let mut once = builder();
     once.http1().keep_alive(false);
-    let late = Connections::new(once, stack);
+    let late = Connections::new(once, stack, connections_max);
     let ended = async {
         tokio::select! {
             never = late.accept(&listener) => match never {},
@@ -81,16 +116,22 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    fn new(http: Builder<TokioExecutor>, stack: S) -> Self {
+    fn new(http: Builder<TokioExecutor>, stack: S, connections_max: usize) -> Self {
         let (ends, cut) = (CancellationToken::new(), CancellationToken::new());
-        Self { http, stack, tasks: TaskTracker::new(), ends, cut }
+        let room = Arc::new(Semaphore::new(connections_max));
+        Self { http, stack, tasks: TaskTracker::new(), room, ends, cut }
     }
 
     async fn accept(&self, listener: &TcpListener) -> Infallible {
         loop {
+            let place = self.place().await;
             match listener.accept().await {
                 Ok((stream, _peer)) => {
-                    self.tasks.spawn(self.connection(stream));
+                    let connection = self.connection(stream);
+                    self.tasks.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
@@ -100,18 +141,24 @@ where
         }
     }
 
+    /// A place for one more connection; the next callers wait in the queue of the system.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
+            return Some(place);
+        }
+        tracing::warn!("all connections are taken; the next callers wait");
+        Arc::clone(&self.room).acquire_owned().await.ok()
+    }
+
     fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static + use<S> {
         // Small frames of live text must not wait for more.
         let _best_effort = stream.set_nodelay(true);
         let (http, stack) = (self.http.clone(), self.stack.clone());
         let (ends, cut) = (self.ends.clone(), self.cut.clone());
         async move {
-            // hyper's limit on the head begins with its first byte; silence before it has this one.
-            let mut first = [0];
+            // hyper's limits begin once it knows which HTTP is spoken; until then this one holds.
             let speaks = tokio::select! {
-                spoken = timeout(HEADER_TIMEOUT, stream.peek(&mut first)) => {
-                    matches!(spoken, Ok(Ok(1)))
-                }
+                spoken = timeout(HEADER_TIMEOUT, spoken(&stream)) => spoken.unwrap_or(false),
                 () = ends.cancelled() => false,
             };
             if !speaks {
@@ -155,11 +202,60 @@ fn builder() -> Builder<TokioExecutor> {
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_BYTES_MAX.max(64 * 1024));
+        .max_buf_size(HEAD_BYTES_MAX);
     http.http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_BYTES_MAX as u32);
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_send_buf_size(SEND_BYTES_MAX);
     http
+}
+
+/// True once a caller has said which HTTP it speaks, false when it has gone without.
+async fn spoken(stream: &TcpStream) -> bool {
+    let mut begun = [0; PREFACE.len()];
+    loop {
+        match stream.peek(&mut begun).await {
+            Ok(0) | Err(_) => return false,
+            Ok(n) if n == begun.len() || !PREFACE.starts_with(&begun[..n]) => return true,
+            Ok(_) => sleep(PREFACE_PAUSE).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_does_not_say_what_it_speaks_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stack = tower::service_fn(|_: Request| async { Ok(Response::default()) });
+        let limits = PortLimits { connections_max: 9, drain: Duration::from_secs(1) };
+        let serving = serve(listener, stack, std::future::pending(), limits);
+        let calling = async {
+            for begun in [&b""[..], b"P", &PREFACE[..23], b"GET / HT"] {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(begun).await.unwrap();
+                let mut rest = Vec::new();
+                // Time runs on while nothing else happens.
+                stream.read_to_end(&mut rest).await.unwrap();
+                assert!(rest.is_empty(), "{begun:?}");
+            }
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(PREFACE).await.unwrap();
+            assert_eq!(stream.read_u8().await.unwrap(), 0, "a frame of settings");
+        };
+        tokio::select! {
+            () = serving => unreachable!("it is not told to stop"),
+            () = calling => {}
+        }
+    }
 }

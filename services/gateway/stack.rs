@@ -9,7 +9,10 @@ use tower::util::option_layer;
 use tower::{Layer, Service, ServiceBuilder};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::coding::CodingLayer;
+use super::conditional::ConditionalLayer;
 use super::deadline::DeadlineLayer;
+use super::limits::LimitsLayer;
 use super::request::RequestLayer;
 use super::web::WebLayer;
 use super::{Answer, Request, Response};
@@ -20,7 +23,7 @@ use crate::kernel::config::ServerConfig;
 const PREFLIGHT_S: u64 = 3600;
 
 /// Response headers that pages of other origins may read.
-const EXPOSED: [&str; 7] = [
+const EXPOSED: [&str; 11] = [
     "grpc-status",
     "grpc-message",
     "grpc-status-details-bin",
@@ -28,6 +31,10 @@ const EXPOSED: [&str; 7] = [
     "retry-after",
     "location",
     "allow",
+    "etag",
+    "deprecation",
+    "sunset",
+    "link",
 ];
 
 /// What a stack is: it answers every request, and every connection has a copy.
@@ -66,6 +73,12 @@ where
         .layer(option_layer((!config.cors_origins.is_empty()).then(|| cors(&config.cors_origins))))
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)
+        // Before anything reads the headers at length.
+        .layer(LimitsLayer)
+        // Above the coding of answers, whose tags say how they are coded.
+        .layer(ConditionalLayer)
+        // Above the deadline, whose last words are not compressed.
+        .layer(CodingLayer)
         // Before authentication: a slow store counts too.
         .layer(DeadlineLayer { max: Duration::from_secs(config.deadline_seconds_max) })
         // The last guard: whatever is below has a caller with the scope that the contract names.

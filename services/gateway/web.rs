@@ -34,8 +34,10 @@ impl<S> Layer<S> for WebLayer {
 
 impl<S> Service<Request> for Web<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
+    S: Service<Request, Response = Response, Error = Infallible, Future = Answer>
+        + Clone
+        + Send
+        + 'static,
 {
     type Response = Response;
     type Error = Infallible;
@@ -47,7 +49,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Answer {
         if Dialect::of(request.headers()) != Dialect::GrpcWeb {
-            return Box::pin(self.inner.call(request));
+            return self.inner.call(request);
         }
         plain_content_type(&mut request);
         let ready = self.inner.clone();

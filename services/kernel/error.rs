@@ -132,6 +132,14 @@ reasons! {
         "this method is not implemented"
     RequestCancelled "request_cancelled" "REQUEST_CANCELLED" 499 Cancelled true
         "the caller went away"
+    PreconditionFailed "precondition_failed" "PRECONDITION_FAILED" 412 Aborted false
+        "the agent has the entity tag \"4-d\", which if_match does not name"
+    UriTooLong "uri_too_long" "URI_TOO_LONG" 414 ResourceExhausted false
+        "the path and the query are longer than 16384 bytes"
+    RequestHeaderFieldsTooLarge
+        "request_header_fields_too_large" "REQUEST_HEADER_FIELDS_TOO_LARGE"
+        431 ResourceExhausted false
+        "the request has more than 80 header fields"
 }
 
 impl Reason {

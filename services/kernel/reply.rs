@@ -114,7 +114,11 @@ pub fn http<B: From<Vec<u8>>>(status: &Status, request_id: &str) -> http::Respon
             HeaderValue::from_static("Bearer realm=\"runplane\""),
         );
     }
-    let copied = [("retry_after_s", header::RETRY_AFTER), ("allow", header::ALLOW)];
+    let copied = [
+        ("retry_after_s", header::RETRY_AFTER),
+        ("allow", header::ALLOW),
+        ("accept_encoding", header::ACCEPT_ENCODING),
+    ];
     for (fact, name) in copied {
         if let Some(value) =
             facts.get(fact).and_then(Value::as_str).and_then(|v| HeaderValue::from_str(v).ok())

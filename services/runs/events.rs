@@ -15,7 +15,7 @@ const LIMIT: i32 = 20;
 const LIMIT_MAX: i32 = 100;
 
 /// The id in `Last-Event-ID`, as a browser sends it when it connects again.
-pub(super) fn last_seen(metadata: &MetadataMap) -> Result<Option<EventId>> {
+pub fn last_seen(metadata: &MetadataMap) -> Result<Option<EventId>> {
     let Some(value) = metadata.get("last-event-id") else { return Ok(None) };
     let text = value.to_str().unwrap_or("not a text");
     if text.is_empty() {

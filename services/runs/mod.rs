@@ -23,6 +23,8 @@ use crate::proto::runplane::v1 as pb;
 use crate::proto::runplane::v1::runs_service_server::RunsService;
 use crate::store::Store;
 
+pub use events::last_seen;
+
 /// The runs service.
 pub struct Runs {
     /// Where runs are kept.

@@ -99,7 +99,7 @@ pub async fn list(
 /// Makes a definition the next version of an agent.
 ///
 /// # Errors
-/// `version_conflict` when the agent is no longer at the version of `old`; `agent_not_found`; those
+/// `version_conflict` when the agent is no longer what `old` is; `agent_not_found`; those
 /// of the database.
 pub async fn update(
     conn: &impl ConnectionTrait,
@@ -114,10 +114,15 @@ pub async fn update(
         .col_expr(agent::Column::Metadata, Expr::val(text(&spec.metadata)?))
         .col_expr(agent::Column::Spec, Expr::val(text(spec)?))
         .col_expr(agent::Column::UpdatedAt, Expr::val(now.0))
-        .filter(agent::Column::Version.eq(old.version));
+        .filter(agent::Column::Version.eq(old.version))
+        .filter(agent::Column::Published.eq(old.published))
+        .filter(agent::Column::UpdatedAt.eq(old.updated_at));
     let Some(agent) = returned(conn, update).await? else {
         let current = get(conn, scope, old.id).await?.version;
-        let message = format!("the agent is at version {current}, not {}", old.version);
+        let message = match current == old.version {
+            true => "the agent was published or withdrawn meanwhile".to_owned(),
+            false => format!("the agent is at version {current}, not {}", old.version),
+        };
         return Err(
             Error::new(Reason::VersionConflict, message).with("version", current.to_string())
         );
@@ -150,7 +155,8 @@ pub async fn set_published(
     returned(conn, update).await?.ok_or_else(|| not_found(id))
 }
 
-/// Deletes an agent: its row and versions stay for its runs, no question but [`pinned`] finds it.
+/// Deletes an agent, and tells what it was: its row and versions stay for its runs, no question but
+/// [`pinned`] finds it.
 ///
 /// # Errors
 /// `agent_not_found`; those of the database.
@@ -159,10 +165,11 @@ pub async fn delete(
     scope: Scope,
     id: Uuid,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<Agent> {
     let update = one(scope, id).col_expr(agent::Column::DeletedAt, Expr::val(now.0));
     let deleted = returned(conn, update).await?.ok_or_else(|| not_found(id))?;
-    labels::remove_agent(conn, scope, id, &parsed(&deleted.metadata)?).await
+    labels::remove_agent(conn, scope, id, &parsed(&deleted.metadata)?).await?;
+    Ok(deleted)
 }
 
 /// A version of an agent that is not deleted.

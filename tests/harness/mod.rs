@@ -7,7 +7,7 @@ pub mod databases;
 pub mod doors;
 pub mod fake_models;
 pub mod process;
-mod raw;
+pub mod raw;
 pub mod redact;
 pub mod rest;
 pub mod story;

@@ -24,7 +24,8 @@ impl Redactor {
                 let pairs = kept.map(|(name, value)| match name.as_str() {
                     "latency_ms" => (name.clone(), Value::from(0)),
                     // What only its holder may know, and its beginning.
-                    "secret" | "prefix" | "next_cursor" if value.is_string() => {
+                    // Or what is made of moments.
+                    "secret" | "prefix" | "next_cursor" | "etag" if value.is_string() => {
                         (name.clone(), Value::from(name.to_uppercase()))
                     }
                     _ => (name.clone(), self.redact(value)),

@@ -5,6 +5,8 @@
 mod oracle;
 mod refused;
 mod styled;
+mod tape;
+mod texts;
 
 use runplane::gateway::rest::json::{Entry, JsonError, Options, from_slice, to_vec};
 

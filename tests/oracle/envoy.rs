@@ -31,7 +31,8 @@ pub(crate) struct Setup<'a> {
 pub(crate) struct Envoy {
     /// Where it serves HTTP.
     pub(crate) address: SocketAddr,
-    process: Child,
+    /// Its process.
+    pub(crate) process: Child,
 }
 
 impl Envoy {
@@ -55,19 +56,6 @@ impl Envoy {
         ask(&admin, "POST /logging?level=off").await?;
         let address = listener(&ask(&admin, "GET /listeners?format=json").await?)?;
         Ok(Self { address, process })
-    }
-
-    /// True when it has ended by itself: it is asked whether it lives, and has no time to lie.
-    pub(crate) async fn is_dead(&mut self) -> bool {
-        if TcpStream::connect(self.address).await.is_ok() {
-            return false;
-        }
-        self.process.wait().await.is_ok()
-    }
-
-    /// Its process.
-    pub(crate) fn id(&self) -> Option<u32> {
-        self.process.id()
     }
 }
 

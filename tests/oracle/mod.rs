@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use runplane::gateway::port;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpIncoming;
@@ -89,7 +89,7 @@ impl Both {
     async fn ask(&mut self, asked: &Asked) -> (Answer, Answer) {
         let ours = Answer::of(self.ours, asked).await;
         let theirs = Answer::of(self.envoy.address, asked).await;
-        if theirs.status == 0 && self.envoy.is_dead().await {
+        if theirs.status == 0 && TcpStream::connect(self.envoy.address).await.is_err() {
             self.envoy = before(self.upstream, &self.program, self.folder.path()).await;
         }
         (ours, theirs)

@@ -7,7 +7,14 @@ pub use service::Prober;
     clippy::allow_attributes,
     reason = "which lints hold in generated code depends on the features"
 )]
-#[allow(dead_code, missing_docs, clippy::all, clippy::excessive_nesting, clippy::too_many_lines)]
+#[allow(
+    dead_code,
+    deprecated,
+    missing_docs,
+    clippy::all,
+    clippy::excessive_nesting,
+    clippy::too_many_lines
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/probe/mod.rs"));
 

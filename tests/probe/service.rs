@@ -1,17 +1,11 @@
 //! The service behind the probe. Included for each form of its generated types; answers with what
 //! it was asked, and its streams do what the request's name says.
 
-use std::{
-    collections::BTreeMap,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::BTreeMap, pin::Pin};
 
 use futures::{Stream, StreamExt, stream};
 use runplane::kernel::{Error, Reason};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait, metadata::KeyAndValueRef};
 use tonic_types::{ErrorDetails, HelpLink, StatusExt};
 
@@ -26,19 +20,19 @@ use super::generated::{
 /// The service. Its streams do what the request's name says.
 #[derive(Debug, Default, Clone)]
 pub struct Prober {
-    /// True once a silent stream was dropped.
-    pub dropped: Arc<AtomicBool>,
+    /// Cancelled once a silent stream was dropped.
+    pub dropped: CancellationToken,
 }
 
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Answer<T = Echo> = Result<Response<T>, Status>;
 
 /// Tells when it goes.
-struct Tell(Arc<AtomicBool>);
+struct Tell(CancellationToken);
 
 impl Drop for Tell {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.cancel();
     }
 }
 
@@ -47,7 +41,9 @@ fn echo(method: &str, request: Request<Probe>) -> Answer {
         KeyAndValueRef::Ascii(key, value) => {
             Some((key.to_string(), value.to_str().unwrap_or_default().to_owned()))
         }
-        KeyAndValueRef::Binary(..) => None,
+        KeyAndValueRef::Binary(key, value) => {
+            Some((key.to_string(), format!("{:?}", value.to_bytes().unwrap_or_default().to_vec())))
+        }
     };
     let metadata: BTreeMap<_, _> = request.metadata().iter().filter_map(text).collect();
     let probe = Some(request.into_inner());
@@ -55,7 +51,8 @@ fn echo(method: &str, request: Request<Probe>) -> Answer {
     let answered = response.metadata_mut();
     answered.insert("x-answered", "yes".parse().unwrap());
     answered.insert("grpc-encoding", "gzip".parse().unwrap());
-    answered.insert("connection", "close".parse().unwrap());
+    answered.insert("connection", "x-dropped".parse().unwrap());
+    answered.insert("x-dropped", "yes".parse().unwrap());
     answered.insert_bin("x-trace-bin", tonic::metadata::MetadataValue::from_bytes(b"\xff"));
     Ok(response)
 }
@@ -159,7 +156,7 @@ impl ProbeService for Prober {
     }
 
     async fn watch(&self, request: Request<Probe>) -> Answer<Self::WatchStream> {
-        let tell = Tell(Arc::clone(&self.dropped));
+        let tell = Tell(self.dropped.clone());
         let probe = request.into_inner();
         let silence = stream::pending().inspect(move |_: &Result<Event, Status>| {
             let _held = &tell;
@@ -293,6 +290,10 @@ impl ProbeService for Prober {
 
     async fn hidden(&self, request: Request<Probe>) -> Answer {
         echo("hidden", request)
+    }
+
+    async fn old(&self, request: Request<Probe>) -> Answer {
+        echo("old", request)
     }
 }
 

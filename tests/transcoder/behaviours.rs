@@ -26,7 +26,9 @@ use tower::{ServiceExt, layer::util::Identity};
 
 use super::*;
 use crate::probe::standard::{
-    Prober, probe::v1::probe_service_server::ProbeServiceServer, rest::Services,
+    Prober,
+    probe::v1::probe_service_server::ProbeServiceServer,
+    rest::{Services, deprecation},
 };
 
 /// Behaviours and pitfalls that the study of other transcoders names.
@@ -95,8 +97,8 @@ fn repeated(text: &str) -> String {
 }
 
 /// The whole stack over the probe.
-pub fn server(lenient: bool) -> impl stack::Stack {
-    let prober = Arc::new(Prober::default());
+pub fn server(prober: Prober, lenient: bool) -> impl stack::Stack {
+    let prober = Arc::new(prober);
     let grpc = tonic::service::Routes::new(ProbeServiceServer::from_arc(Arc::clone(&prober)));
     let query_ignored = if lenient { vec!["$alt".to_owned()] } else { Vec::new() };
     let errors = ErrorForm::Status;
@@ -105,6 +107,7 @@ pub fn server(lenient: bool) -> impl stack::Stack {
     let rest = Transcoder::new(Services { probe: prober }, options);
     let health = Health::new(Arc::new(|| Box::pin(async { true })));
     let dispatch = Dispatch::new(grpc.prepare().into_axum_router(), rest, health);
+    let dispatch = dispatch.deprecating(deprecation);
     let cors_origins = vec!["https://app.example".to_owned()];
     let config = ServerConfig { cors_origins, ..Config::with("").unwrap().server };
     stack::stack(&config, Clock::system(), Identity::new(), dispatch)
@@ -126,7 +129,8 @@ async fn heard(response: Response<Body>) -> (http::response::Parts, String) {
 /// What is wrong with the answer to a case.
 async fn faults(case: &Case<'_>) -> Result<String, Infallible> {
     let request = request(case.method, &case.target, &case.headers, &case.body);
-    let (parts, text) = heard(server(case.lenient).oneshot(request).await?).await;
+    let (parts, text) =
+        heard(server(Prober::default(), case.lenient).oneshot(request).await?).await;
     let mut faults = String::new();
     if parts.status != case.status {
         write!(faults, "status {}, ", parts.status.as_u16()).unwrap();

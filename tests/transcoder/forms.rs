@@ -90,18 +90,17 @@ async fn an_early_failure_has_its_status_and_a_late_one_its_event() {
 
 #[tokio::test]
 async fn a_silent_stream_is_opened_by_a_comment_and_dropped_with_its_body() {
-    let prober = Prober::default();
-    let options = TranscoderOptions { first_item_wait_ms: 1, ..TranscoderOptions::default() };
-    let transcoder = with(prober.clone(), options);
     for (target, first) in [("/v1/watch/silent", ": ping\n\n"), ("/v1/watch/started", "id: 1\n")] {
-        prober.dropped.store(false, Ordering::SeqCst);
-        let response = transcoder.clone().oneshot(request("GET", target, &[], "")).await.unwrap();
+        let prober = Prober::default();
+        let options = TranscoderOptions { first_item_wait_ms: 1, ..TranscoderOptions::default() };
+        let transcoder = with(prober.clone(), options);
+        let response = transcoder.oneshot(request("GET", target, &[], "")).await.unwrap();
         assert_eq!(response.status(), 200);
         let mut body = response.into_body();
         let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert!(frame.starts_with(first.as_bytes()), "{frame:?}");
-        assert!(!prober.dropped.load(Ordering::SeqCst));
+        assert!(!prober.dropped.is_cancelled());
         drop(body);
-        assert!(prober.dropped.load(Ordering::SeqCst), "{target}");
+        assert!(prober.dropped.is_cancelled(), "{target}");
     }
 }

@@ -5,12 +5,14 @@
 
 pub mod behaviours;
 mod bodies;
+mod deprecated;
 mod flows;
 mod forms;
 mod paths;
 mod queries;
+mod wire;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -165,16 +167,27 @@ async fn headers_are_metadata_and_back_without_what_belongs_to_the_wire() {
     let headers = [
         ("x-mine", "a"),
         ("authorization", "Bearer k"),
-        ("connection", "x-mine"),
+        ("x-theirs", "b"),
+        ("connection", "close, X-Theirs"),
         ("te", "trailers"),
         ("keep-alive", "1"),
         ("content-length", "0"),
+        ("grpc-encoding", "gzip"),
+        ("grpc-status", "0"),
+        ("grpc-timeout", "1S"),
+        ("x-mine-bin", "/+8"),
     ];
     let reply = send("GET", "/v1/things/a", &headers, "").await;
     let metadata = reply.json()["metadata"].clone();
-    assert_eq!(metadata, json!({"x-mine": "a", "authorization": "Bearer k"}));
+    let expected = json!({
+        "x-mine": "a",
+        "authorization": "Bearer k",
+        "grpc-timeout": "1S",
+        "x-mine-bin": "[255, 239]",
+    });
+    assert_eq!(metadata, expected);
     assert_eq!(reply.header("x-answered"), "yes");
-    for name in ["grpc-encoding", "connection", "x-trace-bin"] {
+    for name in ["grpc-encoding", "connection", "x-dropped", "x-trace-bin"] {
         assert!(!reply.headers.contains_key(name), "{name}");
     }
 }

@@ -28,6 +28,7 @@ fn decoder(root: &str, rule: &Rule) -> Result<String, Failure> {
         }
     }
     code += &mask(root, rule)?;
+    code += &conditions(rule);
     for (index, path) in rule.vars.iter().enumerate() {
         code += &variable(root, rule, index, path)?;
     }
@@ -99,6 +100,16 @@ fn mask(root: &str, rule: &Rule) -> Result<String, Failure> {
         "    if m.{name}.is_none() {{\n        m.{name} = call.mask::<{}>()?;\n    }}\n",
         names::message(root, &message)
     ))
+}
+
+/// Takes `If-Match` in, or refuses it where a request would change something in spite of it.
+fn conditions(rule: &Rule) -> String {
+    let name = &rule.method.rule.if_match_field;
+    match (name.is_empty(), rule.http.verb.as_str()) {
+        (false, _) => format!("    call.if_match(&mut m.{})?;\n", names::field(name)),
+        (true, "GET") => String::new(),
+        (true, _) => "    call.unconditional()?;\n".to_owned(),
+    }
 }
 
 /// Sets the field of a variable.

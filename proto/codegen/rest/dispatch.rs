@@ -7,7 +7,7 @@ use heck::{ToSnakeCase, ToUpperCamelCase};
 use prost_reflect::FieldDescriptor;
 
 use super::{
-    Input, bind, member, names,
+    Input, bind, deprecated, member, names,
     rules::{Answer, Rule},
 };
 use crate::codegen::{Failure, options::Service};
@@ -72,6 +72,7 @@ fn function(rule: &Rule, service: &Service) -> Result<String, Failure> {
         true => format!("        let request = call.upload(decode_{});\n", rule.id),
         false => format!("        let request = call.request(decode_{})?;\n", rule.id),
     };
+    let begun = std::mem::take(&mut body);
     if method.server_streaming {
         writeln!(body, "        {}.await", stream(rule, &call(&method.name)))?;
     } else {
@@ -86,8 +87,19 @@ fn function(rule: &Rule, service: &Service) -> Result<String, Failure> {
         }
         write!(body, "        let response = {};\n{}", call(&method.name), reply(rule)?)?;
     }
+    // A stream of requests is past by the time that one of them says something, and a deprecated
+    // method says more than its fields.
+    let silent = method.client_streaming || method.rule.deprecation.is_some();
+    let teller = deprecated::teller(rule)?.filter(|_| !silent);
+    if let Some(tell) = teller {
+        body = format!(
+            "        let notice = {tell}(request.get_ref());\n        \
+             let answer = async {{\n{body}        }};\n        \
+             notice::mark(answer.await, notice)\n"
+        );
+    }
     Ok(format!(
-        "    async fn call_{}(&self, mut call: Call) -> Answer {{\n{body}    }}\n\n",
+        "    async fn call_{}(&self, mut call: Call) -> Answer {{\n{begun}{body}    }}\n\n",
         rule.id
     ))
 }
@@ -132,9 +144,27 @@ fn reply(rule: &Rule) -> Result<String, Failure> {
         Answer::Whole if rule.answers_raw() => {
             writeln!(code, "        call.reply_raw(response, {status})")?;
         }
-        Answer::Whole => writeln!(code, "        call.reply(response, {status})")?,
+        Answer::Whole => code += &tagged(rule, &status),
     }
     Ok(code)
+}
+
+/// Answers with the whole message, and with its entity tag when it has one.
+fn tagged(rule: &Rule, status: &str) -> String {
+    let name = &rule.method.rule.etag;
+    let field = rule.method.output.get_field_by_name(name);
+    match (name.as_str(), field) {
+        ("*", _) => format!("        call.reply_digested(response, {status})\n"),
+        (_, Some(field)) => {
+            let default = if field.supports_presence() { ".unwrap_or_default()" } else { "" };
+            format!(
+                "        let tag = response.get_ref().{}.clone(){default};\n        \
+                 call.reply_tagged(response, {status}, &tag)\n",
+                names::field(name)
+            )
+        }
+        (_, None) => format!("        call.reply(response, {status})\n"),
+    }
 }
 
 /// The answer of a method that streams.

@@ -4,6 +4,7 @@
 
 mod bind;
 mod decode;
+mod deprecated;
 mod dispatch;
 mod event;
 mod member;
@@ -32,12 +33,14 @@ pub fn generate(model: &Model<'_>) -> Result<Option<String>, Failure> {
         "// @generated from the services and their google.api.http rules.\n\
          #[allow(unused_imports)]\n\
          use {}::{{\n    call::Call,\n    json::{{self, text}},\n    query::Pair,\n    \
+         notice::{{self, Notice}},\n    \
          raw::Raw,\n    stream::{{self, Event}},\n    \
          table::{{Answer, Answering, Api, Decoded, Place, Rule, Segment, Shape}},\n}};\n\n",
         model.set.runtime
     );
     code += &table::scopes(&input);
-    code += &table::rules(&input);
+    code += &table::rules(&input)?;
+    code += &deprecated::deprecated(&input)?;
     code += &dispatch::services(&input)?;
     code += &event::events(&input)?;
     code += &event::raw(&input);

@@ -1,10 +1,12 @@
 //! Emits the tables: rules as data, and the scope of every method.
 
 use super::{
-    Input,
+    Input, deprecated,
     rules::{Body, Rule},
     template::Segment,
 };
+
+use crate::codegen::Failure;
 
 /// The scope of every method, REST or not.
 pub fn scopes(input: &Input) -> String {
@@ -26,12 +28,12 @@ pub fn scopes(input: &Input) -> String {
 }
 
 /// The rules.
-pub fn rules(input: &Input) -> String {
-    let rows: String = input.rules.iter().map(row).collect();
-    format!("/// The REST rules of all services.\npub static RULES: &[Rule] = &[\n{rows}];\n\n")
+pub fn rules(input: &Input) -> Result<String, Failure> {
+    let rows: String = input.rules.iter().map(row).collect::<Result<_, _>>()?;
+    Ok(format!("/// The REST rules of all services.\npub static RULES: &[Rule] = &[\n{rows}];\n\n"))
 }
 
-fn row(rule: &Rule) -> String {
+fn row(rule: &Rule) -> Result<String, Failure> {
     let segments = rule.template.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => format!("Segment::Literal({text:?}), "),
         Segment::One => "Segment::One, ".to_owned(),
@@ -45,10 +47,11 @@ fn row(rule: &Rule) -> String {
         Body::Whole => "Whole",
         Body::Field(_) => "Field",
     };
-    format!(
+    Ok(format!(
         "    Rule {{\n        id: {},\n        http: {:?},\n        segments: &[{}],\n        \
          verb: {:?},\n        vars: &[{}],\n        grpc: {:?},\n        \
-         shape: Shape::{},\n        body: Place::{body},\n        uploads: {},\n    }},\n",
+         shape: Shape::{},\n        body: Place::{body},\n        uploads: {},\n        \
+         deprecated: {},\n    }},\n",
         rule.id,
         rule.http.verb,
         segments.collect::<String>(),
@@ -57,7 +60,8 @@ fn row(rule: &Rule) -> String {
         rule.method.grpc_path,
         shape(rule),
         rule.method.client_streaming,
-    )
+        deprecated::of_method(rule)?,
+    ))
 }
 
 fn shape(rule: &Rule) -> &'static str {

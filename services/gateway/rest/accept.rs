@@ -20,57 +20,90 @@ pub(super) enum Form {
     Array,
 }
 
-/// The form that fits the header best: by quality, then by order.
+/// What a shape can be written as, what it usually is first.
+type Offers = &'static [(Form, &'static [&'static str])];
+
+const JSON: &[&str] = &["application/json"];
+const EVENTS: &[&str] = &["text/event-stream"];
+const LINES: &[&str] = &["application/x-ndjson", "application/jsonl"];
+
+/// The form that fits the header best: by quality, then by the order of the header, then by what is
+/// usual. Of the ranges that fit a type the most specific one tells its quality (RFC 9110, 12.5.1).
 pub(super) fn choose(headers: &HeaderMap, shape: Shape) -> Result<Form, Error> {
-    if shape.is_raw() {
-        // Only the answer knows its type.
-        return Ok(Form::Json);
+    let (usual, offers) = offers(shape);
+    if shape.is_raw() || !ranges(headers).any(|range| !range.is_empty()) {
+        // Of bytes only the answer knows the type.
+        return Ok(usual);
     }
-    let mut best: Option<(Form, f32)> = None;
-    let mut named = false;
-    for value in headers.get_all(ACCEPT) {
-        let value = value.to_str().unwrap_or_default();
-        for range in value.split(',').map(str::trim).filter(|range| !range.is_empty()) {
-            named = true;
-            let (name, quality) = weigh(range);
-            let better = quality > best.map_or(0.0, |(_, quality)| quality);
-            if let (Some(form), true) = (form(name, shape), better) {
-                best = Some((form, quality));
+    let mut best: Option<(Form, Weight)> = None;
+    for (form, names) in offers {
+        for weight in names.iter().filter_map(|name| weigh(headers, name)) {
+            if best.as_ref().is_none_or(|(_, best)| weight.beats(best)) {
+                best = Some((*form, weight));
             }
         }
     }
-    match best {
-        Some((form, _)) => Ok(form),
-        None if !named => Ok(usual(shape)),
-        None => Err(refused(headers, shape)),
+    best.map(|(form, _)| form).ok_or_else(|| refused(headers, shape))
+}
+
+fn offers(shape: Shape) -> (Form, Offers) {
+    match shape {
+        Shape::Twin => {
+            (Form::Json, &[(Form::Json, JSON), (Form::Events, EVENTS), (Form::Lines, LINES)])
+        }
+        Shape::Stream => {
+            (Form::Events, &[(Form::Events, EVENTS), (Form::Lines, LINES), (Form::Array, JSON)])
+        }
+        Shape::Unary | Shape::Raw | Shape::RawStream => (Form::Json, &[(Form::Json, JSON)]),
     }
 }
 
-fn usual(shape: Shape) -> Form {
-    if shape == Shape::Stream { Form::Events } else { Form::Json }
+/// How much a type is wanted.
+struct Weight {
+    quality: f32,
+    /// Place in the header of the range that says so.
+    place: usize,
 }
 
-fn form(name: &str, shape: Shape) -> Option<Form> {
-    let is = |other: &str| name.eq_ignore_ascii_case(other);
-    let streams = shape != Shape::Unary;
-    if is("*/*") {
-        return Some(usual(shape));
+impl Weight {
+    fn beats(&self, other: &Self) -> bool {
+        self.quality > other.quality || (self.quality == other.quality && self.place < other.place)
     }
-    if is("application/json") || is("application/*") {
-        return Some(if shape == Shape::Stream { Form::Array } else { Form::Json });
-    }
-    if is("text/event-stream") || is("text/*") {
-        return streams.then_some(Form::Events);
-    }
-    let lines = is("application/x-ndjson") || is("application/jsonl");
-    (lines && streams).then_some(Form::Lines)
 }
 
-fn weigh(range: &str) -> (&str, f32) {
-    let mut parts = range.split(';').map(str::trim);
-    let name = parts.next().unwrap_or_default();
-    let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-    (name, quality.map_or(1.0, |text| text.parse().unwrap_or(0.0)))
+fn ranges(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(ACCEPT).iter().map(|value| value.to_str().unwrap_or_default());
+    values.flat_map(|value| value.split(',').map(str::trim))
+}
+
+/// The weight of a type; none: it is not wanted.
+fn weigh(headers: &HeaderMap, name: &str) -> Option<Weight> {
+    let mut found: Option<(usize, Weight)> = None;
+    for (place, range) in ranges(headers).enumerate() {
+        let mut parts = range.split(';').map(str::trim);
+        let Some(specific) = parts.next().and_then(|range| specificity(range, name)) else {
+            continue;
+        };
+        if found.as_ref().is_none_or(|(known, _)| specific > *known) {
+            let quality =
+                parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+            let quality = quality.map_or(1.0, |text| text.parse().unwrap_or(0.0));
+            found = Some((specific, Weight { quality, place }));
+        }
+    }
+    found.map(|(_, weight)| weight).filter(|weight| weight.quality > 0.0)
+}
+
+/// How closely a range names a type; none: not at all.
+fn specificity(range: &str, name: &str) -> Option<usize> {
+    let part = range.split_once('/').filter(|(_, sub)| *sub == "*").map(|(part, _)| part);
+    match part {
+        Some("*") => Some(0),
+        Some(part) => {
+            name.split_once('/').filter(|name| name.0.eq_ignore_ascii_case(part)).map(|_| 1)
+        }
+        None => range.eq_ignore_ascii_case(name).then_some(2),
+    }
 }
 
 fn refused(headers: &HeaderMap, shape: Shape) -> Error {
@@ -119,6 +152,13 @@ mod tests {
             ("application/json", Stream, Some(Array)),
             ("application/json;q=0.5, text/event-stream", Stream, Some(Events)),
             ("image/png", Raw, Some(Json)),
+            ("text/event-stream;q=0, */*", Stream, Some(Lines)),
+            ("*/*, text/event-stream;q=0.1", Twin, Some(Json)),
+            ("application/json;q=0, */*", Unary, None),
+            ("application/*;q=0.2, application/json;q=0.1, text/*;q=0.1", Stream, Some(Lines)),
+            ("application/*", Stream, Some(Lines)),
+            ("application/jsonl", Stream, Some(Lines)),
+            ("text/event-stream;q=x", Twin, None),
             ("text/event-stream;q=0", Stream, None),
             ("image/png", Unary, None),
         ] {

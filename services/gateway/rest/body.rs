@@ -114,15 +114,29 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
 
 /// What a body that cannot be read on means: a limit before ours, or a caller that went away.
 fn broken(error: axum::Error) -> Error {
+    if let Some(told) = told(&error) {
+        return told;
+    }
     match is_limit(&error) {
         true => limited(),
         false => Error::new(Reason::RequestCancelled, BROKE_OFF).caused_by(error),
     }
 }
 
+/// What a layer before ours says of the body.
+fn told(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
+    let Some(told) = error.downcast_ref::<Error>() else { return error.source().and_then(told) };
+    let mut error = Error::new(told.reason, told.message.clone());
+    error.metadata.clone_from(&told.metadata);
+    Some(error)
+}
+
 /// The same for a stream of messages. tonic takes a cancelled one for a complete one, so what broke
 /// off has another reason here.
 pub(super) fn broken_upload(error: axum::Error) -> Error {
+    if let Some(told) = told(&error) {
+        return told;
+    }
     match is_limit(&error) {
         true => limited(),
         false => Error::field("body", BROKE_OFF).caused_by(error),

@@ -108,7 +108,12 @@ impl Call {
     }
 }
 
-fn document(metadata: MetadataMap, extensions: Extensions, body: Vec<u8>, status: u16) -> Response {
+pub(super) fn document(
+    metadata: MetadataMap,
+    extensions: Extensions,
+    body: Vec<u8>,
+    status: u16,
+) -> Response {
     let mut response = answer(metadata, extensions, Body::from(body), status);
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -118,11 +123,12 @@ fn document(metadata: MetadataMap, extensions: Extensions, body: Vec<u8>, status
 /// What of a request's headers is metadata: all but framing.
 pub(super) fn metadata(mut headers: HeaderMap) -> MetadataMap {
     drop_hops(&mut headers);
+    drop_named(&mut headers, is_framing);
     MetadataMap::from_headers(headers)
 }
 
 /// An answer of any form.
-type Response = http::Response<Body>;
+pub(super) type Response = http::Response<Body>;
 
 /// An answer with the metadata as headers.
 pub(super) fn answer(
@@ -147,19 +153,38 @@ pub(super) fn headers(metadata: MetadataMap) -> HeaderMap {
     }
     drop_hops(&mut headers);
     headers.remove(header::CONTENT_TYPE);
-    let own = |name: &HeaderName| name.as_str().starts_with("grpc-") || is_binary(name);
-    let gone: Vec<_> = headers.keys().filter(|name| own(name)).cloned().collect();
-    for name in gone {
-        headers.remove(name);
-    }
+    drop_named(&mut headers, |name| name.as_str().starts_with("grpc-") || is_binary(name));
     headers
+}
+
+/// True for what gRPC says of its own messages, which a REST request has none of. Deadlines and
+/// traces are the call's.
+fn is_framing(name: &HeaderName) -> bool {
+    let rest = name.as_str().strip_prefix("grpc-");
+    rest.is_some_and(|rest| !matches!(rest, "timeout" | "trace-bin" | "tags-bin"))
 }
 
 fn is_binary(name: &HeaderName) -> bool {
     name.as_str().ends_with("-bin")
 }
 
+fn drop_named(headers: &mut HeaderMap, gone: impl Fn(&HeaderName) -> bool) {
+    let gone: Vec<_> = headers.keys().filter(|name| gone(name)).cloned().collect();
+    for name in gone {
+        headers.remove(name);
+    }
+}
+
+/// Drops what concerns one connection: what always does, and what `Connection` names.
 fn drop_hops(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let lists = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+        let names: Vec<HeaderName> =
+            lists.flat_map(|list| list.split(',')).filter_map(|n| n.trim().parse().ok()).collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
     for name in &HOPS {
         headers.remove(name);
     }

@@ -7,13 +7,15 @@ mod body;
 pub mod call;
 mod decode;
 pub mod json;
-mod path;
+pub mod notice;
+pub mod path;
 pub mod query;
 pub mod raw;
 pub mod refuse;
 pub mod route;
 pub mod stream;
 pub mod table;
+pub mod tags;
 mod upload;
 
 use std::{
@@ -25,7 +27,7 @@ use std::{
 };
 
 use axum::body::{Body, Bytes};
-use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use http_body::Body as _;
 use tower::Service;
 
@@ -72,6 +74,10 @@ pub struct Transcoder {
     inner: Arc<Inner>,
 }
 
+/// What a request's path and method have led to.
+#[derive(Clone)]
+struct Routed(&'static Rule, bool);
+
 struct Inner {
     api: Box<dyn Api>,
     router: Router,
@@ -116,6 +122,18 @@ impl Transcoder {
         }
     }
 
+    /// The same for a request, which keeps what was found: its call does not look again.
+    pub fn find(&self, request: &mut http::Request<Body>) -> Option<&'static str> {
+        let alias = alias::find(&self.inner.options.aliases, request.uri().path());
+        let path = alias.as_ref().map_or(request.uri().path(), |(_, path)| path);
+        let Found::Rule(rule, verb) = self.inner.router.find(request.method().as_str(), path)
+        else {
+            return None;
+        };
+        request.extensions_mut().insert(Routed(rule, verb));
+        Some(rule.grpc)
+    }
+
     async fn serve(self, request: http::Request<Body>) -> http::Response<Body> {
         let (parts, body) = request.into_parts();
         let request_id = parts.extensions.get::<RequestId>().cloned();
@@ -129,18 +147,32 @@ impl Transcoder {
 
 impl Inner {
     async fn answer(&self, parts: Parts, body: Body) -> Answer {
-        let Parts { method, uri, mut headers, extensions, .. } = parts;
+        let Parts { method, uri, mut headers, mut extensions, .. } = parts;
         let alias = alias::find(&self.options.aliases, uri.path());
         let path = alias.map(|(alias, path)| {
             alias.complete(&method, &mut headers);
             path
         });
-        let found = self.router.find(method.as_str(), path.as_deref().unwrap_or(uri.path()));
+        let found = match extensions.remove() {
+            Some(Routed(rule, verb)) => Found::Rule(rule, verb),
+            None => self.router.find(method.as_str(), path.as_deref().unwrap_or(uri.path())),
+        };
         let (rule, verb) = match found {
             Found::Rule(rule, verb) => (rule, verb),
             Found::Methods(methods) => return other_method(&method, &methods),
             Found::Nothing => return Err(no_route(uri.path()).into()),
         };
+        let parts = (method, uri, headers, extensions);
+        notice::mark(self.called(rule, (verb, path), parts, body).await, rule.deprecated)
+    }
+
+    async fn called(
+        &self,
+        rule: &'static Rule,
+        (verb, path): (bool, Option<String>),
+        (method, uri, headers, extensions): (Method, Uri, HeaderMap, Extensions),
+        body: Body,
+    ) -> Answer {
         let form = self.form(&method, &headers, rule)?;
         let (body, upload) = if rule.uploads {
             body::check_upload(&headers, rule.body)?;

@@ -7,7 +7,7 @@ use super::table::{Rule, Segment};
 
 /// What a variable covers in a raw path, and whether that may be more than one segment.
 #[must_use]
-pub(super) fn capture<'a>(rule: &Rule, path: &'a str, index: usize) -> (&'a str, bool) {
+pub fn capture<'a>(rule: &Rule, path: &'a str, index: usize) -> (&'a str, bool) {
     let Some(&var) = rule.vars.get(index) else { return ("", false) };
     let many = rule.segments.iter().position(|segment| *segment == Segment::Many);
     let multi = var.1 - var.0 != 1 || many == Some(usize::from(var.0));
@@ -15,7 +15,7 @@ pub(super) fn capture<'a>(rule: &Rule, path: &'a str, index: usize) -> (&'a str,
 }
 
 /// The text behind a percent-encoded one. Errors on a malformed escape and on what is not UTF-8.
-pub(super) fn decode(raw: &str) -> Result<Cow<'_, str>, &'static str> {
+pub fn decode(raw: &str) -> Result<Cow<'_, str>, &'static str> {
     if !raw.contains('%') {
         return Ok(Cow::Borrowed(raw));
     }
@@ -24,7 +24,7 @@ pub(super) fn decode(raw: &str) -> Result<Cow<'_, str>, &'static str> {
 
 /// Like [`decode`], but an encoded slash stays as it is: in a value of many segments it is not a
 /// separator.
-pub(super) fn decode_multi(raw: &str) -> Result<Cow<'_, str>, &'static str> {
+pub fn decode_multi(raw: &str) -> Result<Cow<'_, str>, &'static str> {
     if !raw.contains('%') {
         return Ok(Cow::Borrowed(raw));
     }

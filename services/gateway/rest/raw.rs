@@ -36,6 +36,7 @@ struct Pieces<S> {
     first: Option<Bytes>,
     items: Pin<Box<S>>,
     deadline: Option<Pin<Box<Sleep>>>,
+    failure: Option<Status>,
 }
 
 impl Call {
@@ -67,7 +68,7 @@ impl Call {
         };
         let (kind, data) = first?.into_parts();
         let deadline = self.deadline.map(|Deadline(at)| Box::pin(sleep_until(at)));
-        let pieces = Pieces { first: Some(data), items, deadline };
+        let pieces = Pieces { first: Some(data), items, deadline, failure: None };
         let mut response = answer(metadata, extensions, Body::from_stream(pieces), 200);
         describe(&mut response, kind);
         Ok(response)
@@ -85,13 +86,28 @@ where
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        if let Poll::Ready(item) = self.items.as_mut().poll_next(context) {
-            return Poll::Ready(item.map(|item| item.map(|message| message.into_parts().1)));
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
         }
-        match self.deadline.as_mut().map(|deadline| deadline.as_mut().poll(context)) {
-            Some(Poll::Ready(())) => Poll::Ready(Some(Err(late().into()))),
-            Some(Poll::Pending) | None => Poll::Pending,
-        }
+        let failure = match self.items.as_mut().poll_next(context) {
+            Poll::Ready(Some(Ok(message))) => {
+                return Poll::Ready(Some(Ok(message.into_parts().1)));
+            }
+            Poll::Ready(Some(Err(status))) => status,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending if self.is_late(context) => late().into(),
+            Poll::Pending => return Poll::Pending,
+        };
+        // A cut connection loses what was not sent; asked to wait, the server sends it first.
+        self.failure = Some(failure);
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S> Pieces<S> {
+    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
+        self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready())
     }
 }
 

@@ -9,6 +9,7 @@ use tonic::Status;
 use crate::kernel::error::Error;
 
 use super::call::Call;
+use super::notice::Notice;
 
 /// A decoded request, or why it is none.
 pub type Decoded<M> = Result<M, Error>;
@@ -50,6 +51,8 @@ pub struct Rule {
     pub body: Place,
     /// True when the method takes a stream: each piece of the body is a message.
     pub uploads: bool,
+    /// Since when the method is deprecated; none: it is not.
+    pub deprecated: Option<&'static Notice>,
 }
 
 /// One segment of a template.

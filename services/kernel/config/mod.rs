@@ -55,6 +55,8 @@ pub struct Config {
 pub struct ServerConfig {
     /// Address of the port.
     pub listen: SocketAddr,
+    /// Connections at once.
+    pub connections_max: usize,
     /// Most bytes of a request body.
     pub body_bytes_max: usize,
     /// Most seconds of one call.
@@ -107,6 +109,10 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestConfig {
+    /// Names of query parameters that are passed over.
+    pub query_ignored: Vec<String>,
+    /// True passes over unknown fields and parameters instead of refusing them.
+    pub ignore_unknown: bool,
     /// Path prefixes that stand for another.
     pub alias: Vec<AliasConfig>,
 }
@@ -199,6 +205,10 @@ impl Config {
             }
         };
         let (server, engine) = (&self.server, &self.engine);
+        check(
+            (1..=1 << 20).contains(&server.connections_max),
+            format!("server.connections_max is {}, must be 1 to 2^20", server.connections_max),
+        );
         check(
             (1024..=1 << 30).contains(&server.body_bytes_max),
             format!("server.body_bytes_max is {}, must be 1024 to 2^30", server.body_bytes_max),

@@ -77,23 +77,25 @@ impl Writer {
     pub fn text(&mut self, text: &str) {
         self.bytes.reserve(text.len() + 2);
         self.bytes.push(b'"');
-        let bytes = text.as_bytes();
-        let mut written = 0;
-        for (index, &byte) in bytes.iter().enumerate() {
-            let escape = ESCAPES[usize::from(byte)];
-            if escape == 0 {
-                continue;
-            }
-            self.raw(&bytes[written..index]);
-            written = index + 1;
-            self.raw(&[b'\\', escape]);
-            if escape == b'u' {
-                let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-                self.raw(&[b'0', b'0', HEX[high], HEX[low]]);
-            }
+        let mut rest = text.as_bytes();
+        loop {
+            let (plain, tail) = rest.split_at(plain_length(rest));
+            self.raw(plain);
+            let Some((&byte, tail)) = tail.split_first() else { break };
+            self.escaped(byte);
+            rest = tail;
         }
-        self.raw(&bytes[written..]);
         self.bytes.push(b'"');
+    }
+
+    /// Writes a byte that does not stand for itself.
+    fn escaped(&mut self, byte: u8) {
+        let escape = ESCAPES[usize::from(byte)];
+        self.raw(&[b'\\', escape]);
+        if escape == b'u' {
+            let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+            self.raw(&[b'0', b'0', HEX[high], HEX[low]]);
+        }
     }
 
     /// Writes bytes as padded base64 in quotes.
@@ -177,6 +179,28 @@ impl Writer {
     }
 }
 
+/// Bytes at the start that stand for themselves. Looks at eight at a time: most texts are long and
+/// have nothing to escape.
+#[inline]
+fn plain_length(bytes: &[u8]) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    let plain = words.iter().take_while(|word| is_plain(u64::from_le_bytes(**word))).count() * 8;
+    let rest = &bytes[plain..];
+    let odd = rest.iter().position(|byte| ESCAPES[usize::from(*byte)] != 0);
+    plain + odd.unwrap_or(rest.len())
+}
+
+/// True when none of eight bytes needs an escape. A byte is below `n` when taking `n` from it
+/// borrows into its high bit, which it did not have; it is a mark when the difference is below 1.
+#[inline]
+fn is_plain(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
+    let differs = |mark: u8| word ^ (ONES * u64::from(mark));
+    let odd = below(word, 0x20) | below(differs(b'"'), 1) | below(differs(b'\\'), 1);
+    odd & (ONES << 7) == 0
+}
+
 fn is_minus_zero(number: f64) -> bool {
     number == 0.0 && number.is_sign_negative()
 }
@@ -196,4 +220,32 @@ const fn escapes() -> [u8; 256] {
     table[b'"' as usize] = b'"';
     table[b'\\' as usize] = b'\\';
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ESCAPES, Options, Writer, is_plain, plain_length};
+
+    #[test]
+    fn a_byte_that_needs_an_escape_is_found_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                let mut bytes = *b"\x7f\x80\xff !#[]az\x7f\x80\xff !#[]az";
+                bytes[at] = byte;
+                let odd = ESCAPES[usize::from(byte)] != 0;
+                assert_eq!(plain_length(&bytes), if odd { at } else { 20 }, "{byte} at {at}");
+            }
+        }
+        assert!(is_plain(u64::MAX) && !is_plain(0));
+    }
+
+    #[test]
+    fn texts_of_every_length_are_escaped() {
+        for length in 0..20 {
+            let mut out = Writer::new(Vec::new(), &Options::DEFAULT);
+            out.text(&"a\u{1}".repeat(length));
+            let expected = format!("\"{}\"", "a\\u0001".repeat(length));
+            assert_eq!(out.into_bytes(), expected.into_bytes());
+        }
+    }
 }

@@ -1,0 +1,84 @@
+//! What the head of a request may be: larger ones are refused before anybody reads them. hyper has
+//! limits of its own above these, which it answers without a body; `port.rs` sets them.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use tower::{Layer, Service};
+
+use super::{Answer, Dialect, Request, Response, request_id};
+use crate::kernel::{Error, Reason, Result};
+
+/// Most header fields of a request.
+const FIELDS_MAX: usize = 80;
+
+/// Most bytes of all header fields of a request, each with the four between name, value and end.
+pub(super) const FIELD_BYTES_MAX: usize = 16 * 1024;
+
+/// Most bytes of the path and query of a request.
+const URI_BYTES_MAX: usize = 16 * 1024;
+
+/// Makes [`Limited`] services.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitsLayer;
+
+/// Refuses requests whose head is too large.
+#[derive(Debug, Clone)]
+pub struct Limited<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for LimitsLayer {
+    type Service = Limited<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Limited { inner }
+    }
+}
+
+impl<S> Service<Request> for Limited<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future = Answer>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Answer {
+        let Err(error) = check(&request) else { return self.inner.call(request) };
+        let dialect = Dialect::of(request.headers());
+        let refused = dialect.refuse(error.into(), request_id(request.extensions()));
+        Box::pin(std::future::ready(Ok(refused)))
+    }
+}
+
+fn check(request: &Request) -> Result<()> {
+    let uri = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if uri > URI_BYTES_MAX {
+        let message = format!("the path and the query are longer than {URI_BYTES_MAX} bytes");
+        return Err(
+            Error::new(Reason::UriTooLong, message).with("limit", URI_BYTES_MAX.to_string())
+        );
+    }
+    let headers = request.headers();
+    if headers.len() > FIELDS_MAX {
+        return Err(too_large(format!("{FIELDS_MAX} header fields"), FIELDS_MAX));
+    }
+    let bytes: usize = headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
+    if bytes > FIELD_BYTES_MAX {
+        return Err(too_large(
+            format!("{FIELD_BYTES_MAX} bytes of header fields"),
+            FIELD_BYTES_MAX,
+        ));
+    }
+    Ok(())
+}
+
+fn too_large(most: String, limit: usize) -> Error {
+    let message = format!("the request has more than {most}");
+    Error::new(Reason::RequestHeaderFieldsTooLarge, message).with("limit", limit.to_string())
+}

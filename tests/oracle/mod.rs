@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use runplane::gateway::port;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpIncoming;
@@ -85,11 +85,11 @@ impl Both {
         Self { ours, upstream, envoy, program, folder, stop, tasks }
     }
 
-    /// Asks both. An Envoy that has died of it has given no answer, and is started again.
+    /// Asks both. An Envoy that gives no answer has died of it, and is started again.
     async fn ask(&mut self, asked: &Asked) -> (Answer, Answer) {
         let ours = Answer::of(self.ours, asked).await;
         let theirs = Answer::of(self.envoy.address, asked).await;
-        if theirs.status == 0 && TcpStream::connect(self.envoy.address).await.is_err() {
+        if theirs.status == 0 {
             self.envoy = before(self.upstream, &self.program, self.folder.path()).await;
         }
         (ours, theirs)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::transcoder::behaviours::{self, Case};
 
 /// Longest request that is shown as it is.
-const SHOWN: usize = 110;
+const SHOWN: usize = 80;
 
 /// Paths whose rules Envoy refuses to start with: `descriptors.rs` leaves them out.
 const REFUSED: [&str; 3] = ["/v1/tags", "/v1/members/", "/v1/plain/"];
@@ -60,7 +60,9 @@ impl Asked {
             shown += &format!(" {}", body.replace('\n', " "));
         }
         if shown.chars().count() > SHOWN {
-            shown = shown.chars().take(SHOWN - 1).chain(['…']).collect();
+            let bytes = shown.len();
+            shown = shown.chars().take(SHOWN).collect();
+            shown += &format!("… of {bytes} bytes");
         }
         Self { shown, method, target, headers, body }
     }

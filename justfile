@@ -20,6 +20,10 @@ conformance *args:
 fuzz *args:
     tests/fuzz/run {{args}}
 
+# Asks Envoy what our transcoder is asked, and compares with the table in docs/transcoding.md.
+oracle:
+    .ci/envoy && cargo test --locked --test suite oracle:: -- --nocapture
+
 # Every lint: fmt, buf, typos, shellcheck, clippy, doc, the client feature.
 lint:
     .ci/lint
@@ -28,9 +32,9 @@ lint:
 check:
     .ci/run
 
-# Costs per call against hand-written handlers; see docs/benchmarks.md.
+# Costs per call against hand-written handlers and other transcoders; see docs/benchmarks.md.
 bench *args:
-    cargo run --release -p runplane-benches -- {{args}}
+    benches/run {{args}}
 
 # Formats Rust.
 fmt:

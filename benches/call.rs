@@ -1,12 +1,17 @@
-//! What one call costs: REST against axum by hand, gRPC against tonic alone. All servers answer the
-//! same bytes, taken from the product itself and checked before anything is measured.
+//! What one call costs: REST against axum by hand and against other transcoders, gRPC against tonic
+//! alone. All servers answer the same, taken from the product itself and checked before anything is
+//! measured: ours and the one by hand to the byte, the others to the message.
 
 use std::fs;
 use std::path::Path;
 
-use runplane::proto::runplane::v1::GetRunRequest;
+use prost::Message;
+use runplane::gateway::rest::json::Json;
+use runplane::proto::codec::from_slice;
 use runplane::proto::runplane::v1::runs_service_client::RunsServiceClient;
+use runplane::proto::runplane::v1::{GetRunRequest, ListRunsResponse, Run};
 use serde_json::{Value, json};
+use tokio::process::Command;
 use tokio::task::JoinSet;
 use tonic::Request;
 use tonic::metadata::MetadataValue;
@@ -43,16 +48,13 @@ struct Case {
     /// How often a call is made, as a part of the whole count.
     share: usize,
     servers: Vec<Kind>,
+    expected: Vec<u8>,
+    /// The message in an answer, as protobuf.
+    message: fn(&[u8]) -> Outcome<Vec<u8>>,
 }
 
 /// The servers that are measured.
-struct Servers {
-    full: Served,
-    transcoder: Served,
-    gateway: Served,
-    hand: Served,
-    tonic: Served,
-}
+struct Servers(Vec<(Kind, Served)>);
 
 /// Lets the product make runs, and keeps its answers.
 pub(super) async fn samples(folder: &Path) -> Outcome<Samples> {
@@ -71,23 +73,34 @@ pub(super) async fn samples(folder: &Path) -> Outcome<Samples> {
         product.ask("GET /v1/runs?limit=50", "").await?,
     ];
     served.stop().await?;
-    fs::write(folder.join(files::RUN), &run)?;
-    fs::write(folder.join(files::list(20)), &lists[0])?;
-    fs::write(folder.join(files::list(50)), &lists[1])?;
+    keep::<Run>(folder, files::RUN, &run)?;
+    for (count, list) in [20, 50].into_iter().zip(&lists) {
+        keep::<ListRunsResponse>(folder, &files::list(count), list)?;
+    }
     Ok(Samples { agent_id, run_id, run, lists })
 }
 
+/// Keeps an answer for the servers to come, as JSON and as protobuf.
+fn keep<M: Json + Message>(folder: &Path, name: &str, answer: &[u8]) -> Outcome<()> {
+    fs::write(folder.join(name), answer)?;
+    Ok(fs::write(folder.join(files::binary(name)), message::<M>(answer)?)?)
+}
+
+fn message<M: Json + Message>(answer: &[u8]) -> Outcome<Vec<u8>> {
+    let message: M = from_slice(answer).map_err(|error| error.to_string())?;
+    Ok(message.encode_to_vec())
+}
+
 /// Measures every call on every server, in turns.
-pub(super) async fn measure(folder: &Path, samples: &Samples, size: Size) -> Outcome<String> {
-    let servers = Servers {
-        full: Served::start(Kind::Full, folder).await?,
-        transcoder: Served::start(Kind::Transcoder, folder).await?,
-        gateway: Served::start(Kind::Gateway, folder).await?,
-        hand: Served::start(Kind::Hand, folder).await?,
-        tonic: Served::start(Kind::Tonic, folder).await?,
-    };
+pub(super) async fn measure(
+    folder: &Path,
+    samples: &Samples,
+    envoy: Option<&Path>,
+    size: Size,
+) -> Outcome<String> {
+    let servers = Servers::start(folder, envoy).await?;
     let cases = cases(samples);
-    servers.agree(samples, &cases).await?;
+    servers.agree(&cases).await?;
     let mut rest: Vec<Vec<Rounds>> =
         cases.iter().map(|case| vec![Rounds::default(); case.servers.len()]).collect();
     let mut grpc = [const { Rounds(Vec::new()) }; 3];
@@ -95,7 +108,8 @@ pub(super) async fn measure(folder: &Path, samples: &Samples, size: Size) -> Out
     for round in 0..=size.rounds {
         for (case, rounds) in cases.iter().zip(&mut rest) {
             for (kind, rounds) in case.servers.iter().zip(rounds) {
-                let (served, calls) = (servers.of(*kind), size.calls / case.share);
+                let Some(served) = servers.of(*kind) else { continue };
+                let calls = size.calls / case.share;
                 let request = load::request(&served.ready, &case.line, &case.body);
                 let load = load::http(&served.ready, &request, calls, CLIENTS);
                 let took = load::measured(served, calls, load).await?;
@@ -105,7 +119,7 @@ pub(super) async fn measure(folder: &Path, samples: &Samples, size: Size) -> Out
             }
         }
         for (kind, rounds) in [Kind::Tonic, Kind::Gateway, Kind::Full].into_iter().zip(&mut grpc) {
-            let served = servers.of(kind);
+            let Some(served) = servers.of(kind) else { continue };
             let load = get_runs(&served.ready, &samples.run_id, size.calls);
             let took = load::measured(served, size.calls, load).await?;
             if round > 0 {
@@ -114,53 +128,80 @@ pub(super) async fn measure(folder: &Path, samples: &Samples, size: Size) -> Out
         }
     }
     servers.stop().await?;
-    Ok(rest_table(&cases, &rest) + &grpc_table(&grpc))
+    Ok(rest_table(&cases, &rest) + &rivals_table(&cases, &rest) + &grpc_table(&grpc))
 }
 
 fn cases(samples: &Samples) -> Vec<Case> {
-    let Samples { agent_id, run_id, .. } = samples;
-    let all = || vec![Kind::Hand, Kind::Transcoder, Kind::Gateway, Kind::Full];
-    let case =
-        |name, line: String, share| Case { name, line, body: String::new(), share, servers: all() };
-    let ready = vec![Kind::Hand];
-    let parsed = vec![Kind::Hand, Kind::Transcoder, Kind::Gateway];
+    let Samples { agent_id, run_id, run, lists } = samples;
+    let own = [Kind::Hand, Kind::Transcoder, Kind::Gateway];
+    let rivals = [Kind::RestOverGrpc, Kind::Envoy];
+    let get = |name, line: String, share| Case {
+        name,
+        line,
+        body: String::new(),
+        share,
+        servers: own.into_iter().chain([Kind::Full]).chain(rivals).collect(),
+        expected: run.clone(),
+        message: message::<Run>,
+    };
+    let list = |name, count, share, answer: &Vec<u8>| Case {
+        expected: answer.clone(),
+        message: message::<ListRunsResponse>,
+        ..get(name, format!("GET /v1/runs?limit={count}"), share)
+    };
     vec![
-        case("GET a run", format!("GET /v1/runs/{run_id}"), 1),
-        Case { servers: ready, ..case("the same, ready bytes", format!("GET /bytes/{run_id}"), 1) },
-        case("GET a list of 20", "GET /v1/runs?limit=20".to_owned(), 4),
-        case("GET a list of 50", "GET /v1/runs?limit=50".to_owned(), 8),
+        get("GET a run", format!("GET /v1/runs/{run_id}"), 1),
+        Case {
+            servers: vec![Kind::Hand],
+            ..get("the same, ready bytes", format!("GET /bytes/{run_id}"), 1)
+        },
+        list("GET a list of 20", 20, 4, &lists[0]),
+        list("GET a list of 50", 50, 8, &lists[1]),
         Case {
             body: new_run(agent_id).to_string(),
-            servers: parsed,
-            ..case("POST a run, parsed and answered", "POST /v1/runs".to_owned(), 1)
+            servers: own.into_iter().chain(rivals).collect(),
+            ..get("POST a run, parsed and answered", "POST /v1/runs".to_owned(), 1)
         },
     ]
 }
 
 impl Servers {
-    fn of(&self, kind: Kind) -> &Served {
-        match kind {
-            Kind::Full => &self.full,
-            Kind::Transcoder => &self.transcoder,
-            Kind::Gateway => &self.gateway,
-            Kind::Hand => &self.hand,
-            Kind::Tonic => &self.tonic,
+    /// Starts them all; those that are not installed are left out.
+    async fn start(folder: &Path, envoy: Option<&Path>) -> Outcome<Self> {
+        let own = [Kind::Full, Kind::Transcoder, Kind::Gateway, Kind::Hand, Kind::Tonic];
+        let mut servers = Vec::new();
+        for kind in own {
+            servers.push((kind, Served::start(kind, folder).await?));
         }
+        let here = std::env::current_exe()?;
+        let rival = here.with_file_name(Kind::RestOverGrpc.name());
+        if rival.is_file() {
+            let served = Served::run(Command::new(rival).arg(folder)).await?;
+            servers.push((Kind::RestOverGrpc, served));
+        }
+        if let Some(envoy) = envoy {
+            let mut command = Command::new(here);
+            command.args(["serve", Kind::Envoy.name()]).arg(folder).arg("--envoy").arg(envoy);
+            servers.push((Kind::Envoy, Served::run(&mut command).await?));
+        }
+        Ok(Self(servers))
     }
 
-    /// Fails unless every server answers every call with the same bytes.
-    async fn agree(&self, samples: &Samples, cases: &[Case]) -> Outcome<()> {
-        let [list_20, list_50] = &samples.lists;
-        let expected = [&samples.run, &samples.run, list_20, list_50, &samples.run];
-        for (case, expected) in cases.iter().zip(expected) {
+    fn of(&self, wanted: Kind) -> Option<&Served> {
+        self.0.iter().find(|(kind, _)| *kind == wanted).map(|(_, served)| served)
+    }
+
+    /// Fails unless every server answers every call with the same.
+    async fn agree(&self, cases: &[Case]) -> Outcome<()> {
+        for case in cases {
             for kind in &case.servers {
-                let ready = &self.of(*kind).ready;
-                let request = load::request(ready, &case.line, &case.body);
-                let mut connection = Connection::open(&ready.address).await?;
+                let Some(served) = self.of(*kind) else { continue };
+                let request = load::request(&served.ready, &case.line, &case.body);
+                let mut connection = Connection::open(&served.ready.address).await?;
                 let got = connection.exchange(&request).await?;
-                if got != expected.as_slice() {
+                if !case.is_answered(*kind, got)? {
                     let (got, expected) =
-                        (String::from_utf8_lossy(got), String::from_utf8_lossy(expected));
+                        (String::from_utf8_lossy(got), String::from_utf8_lossy(&case.expected));
                     let name = kind.name();
                     return Err(format!("{}: {name}: {got}\nnot {expected}", case.name).into());
                 }
@@ -170,10 +211,22 @@ impl Servers {
     }
 
     async fn stop(self) -> Outcome<()> {
-        for served in [self.full, self.transcoder, self.gateway, self.hand, self.tonic] {
+        for (_, served) in self.0 {
             served.stop().await?;
         }
         Ok(())
+    }
+}
+
+impl Case {
+    /// Others write enum values in full, so of their answers the messages are compared.
+    fn is_answered(&self, kind: Kind, got: &[u8]) -> Outcome<bool> {
+        match kind {
+            Kind::RestOverGrpc | Kind::Envoy => {
+                Ok((self.message)(got)? == (self.message)(&self.expected)?)
+            }
+            _ => Ok(got == self.expected),
+        }
     }
 }
 
@@ -248,16 +301,24 @@ async fn get_runs(ready: &Ready, run_id: &str, calls: usize) -> Outcome<()> {
     load::ended(all).await
 }
 
-fn rest_table(cases: &[Case], rest: &[Vec<Rounds>]) -> String {
-    let row = |(case, rounds): (&Case, &Vec<Rounds>)| {
-        let mut row = vec![case.name.to_owned(), rounds[0].us()];
-        for other in &rounds[1..] {
-            row.extend([other.us(), other.against(&rounds[0])]);
+/// A row of a table: the case, and for each server its time, with the ratio to the first one.
+fn row(case: &Case, rounds: &[Rounds], servers: &[Kind]) -> Vec<String> {
+    let mut row = vec![case.name.to_owned()];
+    for kind in servers {
+        let index = case.servers.iter().position(|other| other == kind);
+        let rounds_of = index.map(|index| &rounds[index]).filter(|rounds| !rounds.0.is_empty());
+        row.push(rounds_of.map(Rounds::us).unwrap_or_default());
+        if *kind != servers[0] {
+            row.push(rounds_of.map(|other| other.against(&rounds[0])).unwrap_or_default());
         }
-        row.resize(8, String::new());
-        row
-    };
-    let rows: Vec<_> = cases.iter().zip(rest).map(row).collect();
+    }
+    row
+}
+
+fn rest_table(cases: &[Case], rest: &[Vec<Rounds>]) -> String {
+    let servers = [Kind::Hand, Kind::Transcoder, Kind::Gateway, Kind::Full];
+    let rows: Vec<_> =
+        cases.iter().zip(rest).map(|(case, rounds)| row(case, rounds, &servers)).collect();
     let head = [
         "REST",
         "axum by hand",
@@ -269,6 +330,31 @@ fn rest_table(cases: &[Case], rest: &[Vec<Rounds>]) -> String {
         "ratio",
     ];
     table("Server CPU in µs per call, HTTP/1.1, 16 connections: least [median].", &head, &rows)
+}
+
+fn rivals_table(cases: &[Case], rest: &[Vec<Rounds>]) -> String {
+    let servers = [Kind::Hand, Kind::Transcoder, Kind::RestOverGrpc, Kind::Envoy];
+    let mut rows = Vec::new();
+    for (case, rounds) in cases.iter().zip(rest).filter(|(case, _)| case.servers.len() > 1) {
+        let mut row = row(case, rounds, &servers);
+        let of = |kind| case.servers.iter().position(|other| *other == kind);
+        let both = of(Kind::Transcoder).zip(of(Kind::Envoy));
+        let both = both.filter(|(_, envoy)| !rounds[*envoy].0.is_empty());
+        row.push(both.map(|(our, envoy)| rounds[our].against(&rounds[envoy])).unwrap_or_default());
+        rows.push(row);
+    }
+    let head = [
+        "REST",
+        "axum by hand",
+        "our transcoder alone",
+        "ratio",
+        "rest_over_grpc",
+        "ratio",
+        "Envoy + tonic",
+        "ratio",
+        "ours ÷ Envoy",
+    ];
+    table("The same against other transcoders, in the same rounds.", &head, &rows)
 }
 
 fn grpc_table([tonic, gateway, full]: &[Rounds; 3]) -> String {

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use super::machine::Cpu;
 use super::server::Kind;
 use super::{Outcome, machine};
 
@@ -19,6 +19,9 @@ pub(super) struct Ready {
     pub(super) address: String,
     /// A key for it; empty where none is needed.
     pub(super) key: String,
+    /// Another process that serves with it, whose CPU time counts too.
+    #[serde(default)]
+    pub(super) beside: Option<u32>,
 }
 
 /// A running server. It ends when this is dropped.
@@ -33,9 +36,13 @@ pub(super) struct Served {
 impl Served {
     /// Starts this very program as a server.
     pub(super) async fn start(kind: Kind, folder: &Path) -> Outcome<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(["serve", kind.name()])
-            .arg(folder)
+        let program = std::env::current_exe()?;
+        Self::run(Command::new(program).args(["serve", kind.name()]).arg(folder)).await
+    }
+
+    /// Starts a program that speaks as `server.rs` does.
+    pub(super) async fn run(command: &mut Command) -> Outcome<Self> {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -45,12 +52,16 @@ impl Served {
         let mut answers = BufReader::new(answers).lines();
         let first = answers.next_line().await?.ok_or("the server did not start")?;
         let ready = serde_json::from_str(&first)?;
+        machine::pin(machine::SERVER_CORE, process.id().ok_or("the server has ended")?);
         Ok(Self { ready, process, questions, answers })
     }
 
     /// CPU time that the server has used.
-    pub(super) fn cpu(&self) -> Outcome<Duration> {
-        machine::cpu(self.process.id().ok_or("the server has ended")?)
+    pub(super) fn cpu(&self) -> Outcome<Cpu> {
+        let mut cpu = Cpu::default();
+        cpu.add(self.process.id().ok_or("the server has ended")?)?;
+        self.ready.beside.map_or(Ok(()), |beside| cpu.add(beside))?;
+        Ok(cpu)
     }
 
     /// Asks the server for a number, and waits for it.

@@ -35,7 +35,7 @@ where
     round.await?;
     let wall = begun.elapsed();
     let calls = u32::try_from(calls)?.max(1);
-    Ok(Took { cpu: (served.cpu()? - cpu) / calls, wall })
+    Ok(Took { cpu: served.cpu()?.since(&cpu) / calls, wall })
 }
 
 /// Sends a request `calls` times over `clients` connections.
@@ -69,7 +69,7 @@ pub(super) async fn ended(mut all: JoinSet<Outcome<()>>) -> Outcome<()> {
 
 /// A request as it goes over the wire.
 pub(super) fn request(ready: &Ready, line: &str, body: &str) -> Vec<u8> {
-    let Ready { address, key } = ready;
+    let Ready { address, key, .. } = ready;
     let mut text = format!("{line} HTTP/1.1\r\nhost: {address}\r\naccept: application/json\r\n");
     if !key.is_empty() {
         text += &format!("authorization: Bearer {key}\r\n");

@@ -1,5 +1,6 @@
 //! The machine: which core who runs on, how much CPU a process has used, and what it all ran on.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,25 +13,56 @@ pub(super) const SERVER_CORE: usize = 0;
 /// Core of the load.
 pub(super) const LOAD_CORE: usize = 1;
 
-/// Linux tells CPU time in hundredths of a second, on every architecture.
-const TICK: Duration = Duration::from_millis(10);
-
-/// Binds this process to a core, where there are two and `taskset` is installed; else it runs
+/// Binds a process to a core, where there are two and `taskset` is installed; else it runs
 /// anywhere.
-pub(super) fn pin(core: usize) {
+pub(super) fn pin(core: usize, process: u32) {
     if cores() < 2 {
         return;
     }
-    let me = std::process::id().to_string();
     let _best_effort = Command::new("taskset")
-        .args(["-a", "-c", "-p", &core.to_string(), &me])
+        .args(["-a", "-c", "-p", &core.to_string(), &process.to_string()])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
 }
 
-/// CPU time that a process has used, its own and the kernel's for it.
-pub(super) fn cpu(process: u32) -> Outcome<Duration> {
+/// Linux tells the CPU time of a whole process in hundredths of a second, on every architecture.
+const TICK: Duration = Duration::from_millis(10);
+
+/// CPU time that processes have used, their own and the kernel's for them.
+#[derive(Debug, Default)]
+pub(super) struct Cpu {
+    /// Of each living thread, to the nanosecond.
+    threads: BTreeMap<String, Duration>,
+    /// Of all threads that ever were, in ticks.
+    ticks: Duration,
+}
+
+impl Cpu {
+    /// Adds what a process has used.
+    pub(super) fn add(&mut self, process: u32) -> Outcome<()> {
+        for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+            let thread = thread?;
+            let text = fs::read_to_string(thread.path().join("schedstat"))?;
+            let ran = text.split(' ').next().and_then(|ran| ran.parse().ok());
+            let ran = Duration::from_nanos(ran.ok_or("an odd schedstat")?);
+            self.threads.insert(thread.file_name().to_string_lossy().into_owned(), ran);
+        }
+        self.ticks += ticks(process)?;
+        Ok(())
+    }
+
+    /// What was used since `before`: exactly, unless a thread has ended.
+    pub(super) fn since(&self, before: &Self) -> Duration {
+        if before.threads.keys().any(|thread| !self.threads.contains_key(thread)) {
+            return self.ticks.saturating_sub(before.ticks);
+        }
+        let all = |cpu: &Self| cpu.threads.values().sum::<Duration>();
+        all(self).saturating_sub(all(before))
+    }
+}
+
+fn ticks(process: u32) -> Outcome<Duration> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name, in parentheses, may hold anything.
     let (_, rest) = stat.rsplit_once(')').ok_or("an odd /proc/PID/stat")?;

@@ -6,6 +6,8 @@
 mod call;
 mod child;
 mod codec;
+#[path = "../tests/oracle/envoy.rs"]
+mod envoy;
 mod hand;
 mod load;
 mod machine;
@@ -42,6 +44,9 @@ struct Arguments {
     /// Also writes the figures into this file, between its markers.
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
+    /// Envoy, to compare with; without it its cells stay empty.
+    #[arg(long, value_name = "PROGRAM")]
+    envoy: Option<PathBuf>,
     /// Where the database lies while it is measured. Default: beside this program.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
@@ -55,6 +60,8 @@ enum Child {
         #[arg(value_enum)]
         kind: Kind,
         folder: PathBuf,
+        #[arg(long)]
+        envoy: Option<PathBuf>,
     },
 }
 
@@ -81,7 +88,7 @@ fn main() -> ExitCode {
     let serving = matches!(arguments.child, Some(Child::Serve { .. }));
     let core = if serving { machine::SERVER_CORE } else { machine::LOAD_CORE };
     // Before the runtime counts the cores: the load shall not run where the server runs.
-    machine::pin(core);
+    machine::pin(core, std::process::id());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(command(arguments)),
@@ -97,8 +104,8 @@ fn main() -> ExitCode {
 }
 
 async fn command(arguments: Arguments) -> Outcome<()> {
-    if let Some(Child::Serve { kind, folder }) = arguments.child {
-        return server::serve(kind, &folder).await;
+    if let Some(Child::Serve { kind, folder, envoy }) = arguments.child {
+        return server::serve(kind, &folder, envoy.as_deref()).await;
     }
     let folder = folder(arguments.folder.as_ref())?;
     let size = Size { rounds: arguments.rounds.max(1), calls: arguments.calls.max(100) };
@@ -107,7 +114,7 @@ async fn command(arguments: Arguments) -> Outcome<()> {
     if wanted(Part::Calls) || wanted(Part::Codec) {
         let samples = call::samples(folder.path()).await?;
         if wanted(Part::Calls) {
-            text += &call::measure(folder.path(), &samples, size).await?;
+            text += &call::measure(folder.path(), &samples, arguments.envoy.as_deref(), size).await?;
         }
         if wanted(Part::Codec) {
             text += &codec::measure(&samples, size)?;

@@ -70,7 +70,7 @@ async fn one(served: &mut Served, body: &str, count: usize, clients: usize) -> O
     let (cpu, begun) = (served.cpu()?, std::time::Instant::now());
     let row_commits = served.ask(&format!("write {count} {clients}")).await?;
     let wall = begun.elapsed();
-    let rows = Took { cpu: (served.cpu()? - cpu) / u32::try_from(count)?, wall };
+    let rows = Took { cpu: served.cpu()?.since(&cpu) / u32::try_from(count)?, wall };
     Ok(Round { count, runs, commits, rows, row_commits })
 }
 

@@ -3,6 +3,7 @@
 //! with their standard input.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +20,13 @@ use runplane::kernel::config::Config;
 use runplane::kernel::{Environment, telemetry};
 use runplane::keys::pepper;
 use runplane::proto::rest::{Services, required_scope};
-use runplane::proto::runplane::v1::runs_service_server::RunsServiceServer;
+use runplane::proto::DESCRIPTOR_SET;
+use runplane::proto::runplane::v1::runs_service_server::{self, RunsServiceServer};
 use runplane::serve::{self, Server};
 use runplane::store::Store;
 use sea_orm::ConnectionTrait;
 use secrecy::ExposeSecret;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -31,6 +34,7 @@ use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
 use super::child::Ready;
+use super::envoy::{Envoy, Setup};
 use super::memory::Memory;
 use super::{Outcome, hand};
 
@@ -49,6 +53,11 @@ pub(super) enum Kind {
     Hand,
     /// tonic alone, from memory.
     Tonic,
+    /// The same behind Envoy's JSON transcoder.
+    Envoy,
+    /// The transcoder of `rest_over_grpc`, over services that answer from memory: a program of its
+    /// own, `benches/rivals`.
+    RestOverGrpc,
 }
 
 impl Kind {
@@ -60,23 +69,38 @@ impl Kind {
             Self::Gateway => "gateway",
             Self::Hand => "hand",
             Self::Tonic => "tonic",
+            Self::Envoy => "envoy",
+            Self::RestOverGrpc => "rest-over-grpc",
         }
     }
 }
 
-/// Serves until standard input ends.
-pub(super) async fn serve(kind: Kind, folder: &Path) -> Outcome<()> {
+/// Serves until standard input ends; `envoy` is the program that goes before tonic.
+pub(super) async fn serve(kind: Kind, folder: &Path, envoy: Option<&Path>) -> Outcome<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    match kind {
-        Kind::Full => return full(listener, folder).await,
-        Kind::Gateway => return gateway(listener, folder).await,
-        Kind::Transcoder | Kind::Hand | Kind::Tonic => {}
+    if kind == Kind::Full {
+        return full(listener, folder).await;
     }
-    let address = listener.local_addr()?.to_string();
-    say(&serde_json::to_string(&Ready { address, key: String::new() })?)?;
+    if kind == Kind::Gateway {
+        return gateway(listener, folder).await;
+    }
+    let address = listener.local_addr()?;
+    let mut ready = Ready { address: address.to_string(), key: String::new(), beside: None };
+    let envoy = match envoy {
+        Some(program) => Some(before(address, program, folder).await?),
+        None => None,
+    };
+    if let Some(envoy) = &envoy {
+        (ready.address, ready.beside) = (envoy.address.to_string(), envoy.process.id());
+    }
+    say(&serde_json::to_string(&ready)?)?;
+    from_memory(kind, listener, folder).await
+}
+
+/// Serves what answers from memory.
+async fn from_memory(kind: Kind, listener: TcpListener, folder: &Path) -> Outcome<()> {
     let ended = ended();
     match kind {
-        Kind::Full | Kind::Gateway => {}
         Kind::Hand => {
             let router = hand::router(folder)?;
             axum::serve(listener, router).with_graceful_shutdown(ended).await?;
@@ -86,14 +110,34 @@ pub(super) async fn serve(kind: Kind, folder: &Path) -> Outcome<()> {
             let transcoder = Transcoder::new(services(&memory), TranscoderOptions::default());
             port::serve(listener, transcoder, ended, LIMITS).await;
         }
-        Kind::Tonic => {
+        Kind::Tonic | Kind::Envoy => {
             let service = RunsServiceServer::new(Memory::load(folder)?);
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             let router = tonic::transport::Server::builder().add_service(service);
             router.serve_with_incoming_shutdown(incoming, ended).await?;
         }
+        Kind::Full | Kind::Gateway | Kind::RestOverGrpc => {
+            return Err(format!("{} is served elsewhere", kind.name()).into());
+        }
     }
     Ok(())
+}
+
+/// Envoy before a gRPC server: it writes JSON as near to the product's as it can.
+async fn before(upstream: SocketAddr, program: &Path, folder: &Path) -> Outcome<Envoy> {
+    let options = json!({"print_options": {
+        "preserve_proto_field_names": true,
+        "always_print_primitive_fields": true,
+    }});
+    let setup = Setup {
+        program,
+        folder: folder.join("envoy"),
+        descriptors: DESCRIPTOR_SET,
+        services: &[runs_service_server::SERVICE_NAME],
+        upstream,
+        options,
+    };
+    Ok(Envoy::start(&setup).await?)
 }
 
 /// Returns when standard input ends.
@@ -134,7 +178,7 @@ async fn product(listener: &TcpListener, file: &Path) -> Outcome<Server> {
     let key = server.key(Environment::Live, "bench", &[Grant::Admin]).await?;
     let key = key.expose_secret().to_owned();
     let address = listener.local_addr()?.to_string();
-    say(&serde_json::to_string(&Ready { address, key })?)?;
+    say(&serde_json::to_string(&Ready { address, key, beside: None })?)?;
     Ok(server)
 }
 
@@ -147,12 +191,9 @@ async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
     let rest = Transcoder::new(services(&memory), TranscoderOptions::default());
     let routes = Routes::new(RunsServiceServer::from_arc(memory)).prepare().into_axum_router();
     let resolver = rest.clone();
-    let required: Required = Arc::new(move |dialect, request| {
-        let path = request.uri().path();
-        match dialect {
-            Dialect::Rest => required_scope(resolver.resolve(request.method(), path)?),
-            Dialect::Grpc | Dialect::GrpcWeb => required_scope(path),
-        }
+    let required: Required = Arc::new(move |dialect, request| match dialect {
+        Dialect::Rest => required_scope(resolver.find(request)?),
+        Dialect::Grpc | Dialect::GrpcWeb => required_scope(request.uri().path()),
     });
     let health = Health::new(Arc::new(|| Box::pin(std::future::ready(true))));
     let inner = Dispatch::new(routes, rest, health);
@@ -222,5 +263,10 @@ pub(super) mod files {
     /// A list of runs, of this many.
     pub(in super::super) fn list(count: usize) -> String {
         format!("list{count}.json")
+    }
+
+    /// The same as protobuf.
+    pub(in super::super) fn binary(name: &str) -> String {
+        name.replace(".json", ".pb")
     }
 }

@@ -273,12 +273,9 @@ fn alias(alias: &AliasConfig) -> Result<Alias> {
 
 /// The scope that a request needs, by the generated table.
 fn required(rest: Transcoder) -> Required {
-    Arc::new(move |dialect, request| {
-        let path = request.uri().path();
-        match dialect {
-            Dialect::Rest => required_scope(rest.resolve(request.method(), path)?),
-            Dialect::Grpc | Dialect::GrpcWeb => required_scope(path),
-        }
+    Arc::new(move |dialect, request| match dialect {
+        Dialect::Rest => required_scope(rest.find(request)?),
+        Dialect::Grpc | Dialect::GrpcWeb => required_scope(request.uri().path()),
     })
 }
 

@@ -22,6 +22,7 @@ mod http;
 mod json;
 mod keys;
 mod lasting;
+mod oracle;
 mod probe;
 mod runs;
 mod runtime;

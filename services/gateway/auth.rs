@@ -33,7 +33,7 @@ const TOUCH: Duration = Duration::from_secs(60);
 const TOUCHES: usize = 1024;
 
 /// Finds the scope that a request needs by its contract; `None` for paths that need no key.
-pub type Required = Arc<dyn Fn(Dialect, &Request) -> Option<&'static str> + Send + Sync>;
+pub type Required = Arc<dyn Fn(Dialect, &mut Request) -> Option<&'static str> + Send + Sync>;
 
 /// A key as the cache knows it.
 #[derive(Debug)]
@@ -182,7 +182,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Answer {
         let dialect = Dialect::of(request.headers());
-        let Some(needed) = (self.auth.required)(dialect, &request) else {
+        let Some(needed) = (self.auth.required)(dialect, &mut request) else {
             return Box::pin(self.inner.call(request));
         };
         let auth = Arc::clone(&self.auth);

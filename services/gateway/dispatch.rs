@@ -44,8 +44,10 @@ impl<T> Dispatch<T> {
 
 impl<T> Service<Request> for Dispatch<T>
 where
-    T: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    T::Future: Send,
+    T: Service<Request, Response = Response, Error = Infallible, Future = Answer>
+        + Clone
+        + Send
+        + 'static,
 {
     type Response = Response;
     type Error = Infallible;
@@ -68,7 +70,7 @@ where
             });
         }
         if !request.uri().path().ends_with('z') {
-            return Box::pin(self.rest.call(request));
+            return self.rest.call(request);
         }
         let health = self.health.clone();
         let ready = self.rest.clone();

@@ -28,15 +28,19 @@ pub struct Fresh {
     pub public: String,
 }
 
-/// Keys are kept as HMAC-SHA-256 under this pepper: who reads the table cannot forge one.
+/// Keys are kept as HMAC-SHA-256 under this pepper: who reads the table cannot forge one. What is
+/// held is the HMAC with its key already in it, which halves what a check costs.
 #[derive(Clone)]
-pub struct Pepper(Arc<SecretString>);
+pub struct Pepper(Arc<Hmac<Sha256>>);
 
 impl Pepper {
     /// A pepper from the configuration or the secrets file.
     #[must_use]
     pub fn new(pepper: SecretString) -> Self {
-        Self(Arc::new(pepper))
+        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+        let mac = Hmac::new_from_slice(pepper.expose_secret().as_bytes())
+            .expect("HMAC takes a key of any length");
+        Self(Arc::new(mac))
     }
 
     /// A name for this pepper that tells nothing of it, kept beside every HMAC that it made.
@@ -54,9 +58,7 @@ impl Pepper {
     /// A secret of ours for another purpose, such as signing cursors.
     #[must_use]
     pub fn derive(&self, purpose: &str, of: &str) -> [u8; 32] {
-        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret().as_bytes())
-            .expect("HMAC takes a key of any length");
+        let mut mac = Hmac::clone(&self.0);
         mac.update(purpose.as_bytes());
         mac.update(&[0]);
         mac.update(of.as_bytes());

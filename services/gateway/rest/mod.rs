@@ -74,6 +74,10 @@ pub struct Transcoder {
     inner: Arc<Inner>,
 }
 
+/// What a request's path and method have led to.
+#[derive(Clone)]
+struct Routed(&'static Rule, bool);
+
 struct Inner {
     api: Box<dyn Api>,
     router: Router,
@@ -118,6 +122,18 @@ impl Transcoder {
         }
     }
 
+    /// The same for a request, which keeps what was found: its call does not look again.
+    pub fn find(&self, request: &mut http::Request<Body>) -> Option<&'static str> {
+        let alias = alias::find(&self.inner.options.aliases, request.uri().path());
+        let path = alias.as_ref().map_or(request.uri().path(), |(_, path)| path);
+        let Found::Rule(rule, verb) = self.inner.router.find(request.method().as_str(), path)
+        else {
+            return None;
+        };
+        request.extensions_mut().insert(Routed(rule, verb));
+        Some(rule.grpc)
+    }
+
     async fn serve(self, request: http::Request<Body>) -> http::Response<Body> {
         let (parts, body) = request.into_parts();
         let request_id = parts.extensions.get::<RequestId>().cloned();
@@ -131,13 +147,16 @@ impl Transcoder {
 
 impl Inner {
     async fn answer(&self, parts: Parts, body: Body) -> Answer {
-        let Parts { method, uri, mut headers, extensions, .. } = parts;
+        let Parts { method, uri, mut headers, mut extensions, .. } = parts;
         let alias = alias::find(&self.options.aliases, uri.path());
         let path = alias.map(|(alias, path)| {
             alias.complete(&method, &mut headers);
             path
         });
-        let found = self.router.find(method.as_str(), path.as_deref().unwrap_or(uri.path()));
+        let found = match extensions.remove() {
+            Some(Routed(rule, verb)) => Found::Rule(rule, verb),
+            None => self.router.find(method.as_str(), path.as_deref().unwrap_or(uri.path())),
+        };
         let (rule, verb) = match found {
             Found::Rule(rule, verb) => (rule, verb),
             Found::Methods(methods) => return other_method(&method, &methods),

@@ -61,8 +61,8 @@ enum Coding {
     Gzip,
 }
 
-/// A body as it comes, shared by its decoder and by who reads on what that leaves. Its lock is never
-/// waited for: one reads after the other.
+/// A body as it comes, shared by its decoder and by who reads on what that leaves. Its lock is
+/// never waited for: one reads after the other.
 #[derive(Clone)]
 struct Raw(Arc<Mutex<Body>>);
 

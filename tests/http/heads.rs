@@ -95,9 +95,11 @@ async fn there_are_as_many_connections_as_may_be() {
     }
     let mut third = Wire::to(&app).await;
     third.send(request).await;
-    // As long as two are there it is not heard; the second's next answer comes after that.
-    second.send(request).await;
-    assert!(second.until(b"\"ok\"}").await);
+    // As long as two are there it is not heard, however often the second is.
+    for _ in 0..100 {
+        second.send(request).await;
+        assert!(second.until(b"\"ok\"}").await);
+    }
     assert!(!third.has_answer());
     drop(first);
     assert!(third.until(b"\"ok\"}").await);

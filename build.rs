@@ -1,10 +1,14 @@
 //! Runs the code generator of `proto/codegen`: for the contract, and for what the tests talk to.
+//! Takes the viewer of `/docs` out of the crate that carries it.
 
 use std::path::PathBuf;
 
 #[expect(unreachable_pub, reason = "the generator is written as a library")]
 #[path = "proto/codegen/mod.rs"]
 mod codegen;
+#[expect(unreachable_pub, reason = "as above")]
+#[path = "services/gateway/openapi/viewer.rs"]
+mod viewer;
 
 use codegen::{Failure, Set, Style};
 
@@ -16,7 +20,8 @@ const CONFORMANCE: &[&str] = &[
 ];
 
 fn main() {
-    for folder in ["proto", "tests/probe", "tests/conformance/include"] {
+    let viewer = "services/gateway/openapi/viewer.rs";
+    for folder in ["proto", "tests/probe", "tests/conformance/include", viewer] {
         println!("cargo:rerun-if-changed={folder}");
     }
     if let Err(failure) = run() {
@@ -27,6 +32,7 @@ fn main() {
 
 fn run() -> Result<(), Failure> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?);
+    viewer::unpack(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED, &out.join("viewer"))?;
     codegen::generate(&Set {
         folders: &["proto/runplane/v1"],
         files: &["google/rpc/status.proto", "google/rpc/error_details.proto"],

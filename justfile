@@ -36,6 +36,14 @@ check:
 bench *args:
     benches/run {{args}}
 
+# Refreshes the committed description of the REST API.
+openapi:
+    cargo run --quiet -- openapi >docs/openapi.json
+
+# Lets schemathesis loose on a server of its own.
+schemathesis *args:
+    tests/openapi/schemathesis {{args}}
+
 # Formats Rust.
 fmt:
     cargo fmt --all

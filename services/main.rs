@@ -11,7 +11,7 @@ use runplane::kernel::caller::Grant;
 use runplane::kernel::config::Config;
 use runplane::kernel::telemetry;
 use runplane::serve::{self, Server};
-use runplane::{demo, kernel};
+use runplane::{demo, gateway, kernel};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,6 +50,9 @@ enum Command {
     },
     /// Prints the default configuration: every key, with its reason.
     Defaults,
+    /// Prints the description of the REST API, OpenAPI 3.1 in JSON; a server has it at
+    /// /openapi.json, and as a page at /docs.
+    Openapi,
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,6 +131,10 @@ async fn command(command: Command) -> Outcome<()> {
         }
         Command::Defaults => {
             print!("{}", kernel::config::DEFAULTS);
+            Ok(())
+        }
+        Command::Openapi => {
+            print!("{}", gateway::openapi::document()?);
             Ok(())
         }
     }

@@ -11,6 +11,10 @@ pub use crate::gateway::rest::json as codec;
 pub const DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/contract/descriptors.bin"));
 
+/// What the generator says of the REST rules, in the words of OpenAPI; the gateway completes it.
+#[cfg(feature = "server")]
+pub const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/contract/openapi.json"));
+
 #[expect(
     clippy::allow_attributes,
     reason = "which lints hold in generated code depends on the features"

@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::gateway::auth::{AuthLayer, Authenticator, Required};
 use crate::gateway::dispatch::Dispatch;
 use crate::gateway::health::Health;
+use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
 use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
@@ -139,7 +140,8 @@ pub async fn run(
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
     let rest = Transcoder::new(services, options(&config)?);
     let required = required(rest.clone());
-    let inner = Dispatch::new(grpc, rest, health.clone()).deprecating(deprecation);
+    let inner = Dispatch::new(grpc, rest, health.clone());
+    let inner = inner.deprecating(deprecation).describing(Pages::new()?);
     let auth = AuthLayer { authenticator, required };
     let stack = stack::stack(&config.server, clock, auth, inner);
 

@@ -8,8 +8,10 @@ use prost::Message;
 use prost_reflect::DescriptorPool;
 use tonic_prost_build::FileDescriptorSet;
 
+pub mod comments;
 pub mod json;
 pub mod names;
+mod openapi;
 pub mod options;
 mod rest;
 
@@ -72,10 +74,9 @@ pub fn generate(set: &Set) -> Result<(), Failure> {
     let services = options::services(&pool, set)?;
     let model = Model { set, pool, services };
     write(&set.out_dir.join("json.rs"), json::generate(&model)?.as_bytes())?;
-    match rest::generate(&model)? {
-        Some(code) => write(&set.out_dir.join("rest.rs"), code.as_bytes()),
-        None => Ok(()),
-    }
+    let Some(code) = rest::generate(&model)? else { return Ok(()) };
+    write(&set.out_dir.join("rest.rs"), code.as_bytes())?;
+    write(&set.out_dir.join("openapi.json"), openapi::generate(&model)?.as_bytes())
 }
 
 /// Compiles the files to an encoded descriptor set. It stays encoded: decoding it to `prost_types`

@@ -8,12 +8,14 @@ use prost_reflect::{
     Value,
 };
 
-use super::{Failure, Set};
+use super::{Failure, Set, comments};
 
 /// A service of the compiled files.
 pub struct Service {
     /// Full name, such as `runplane.v1.AgentsService`.
     pub name: String,
+    /// What the comment says of it.
+    pub comment: String,
     /// Its methods, in the order of the file.
     pub methods: Vec<Method>,
 }
@@ -24,6 +26,8 @@ pub struct Method {
     pub name: String,
     /// Path of a gRPC call, such as `/runplane.v1.AgentsService/GetAgent`.
     pub grpc_path: String,
+    /// What the comment says of it.
+    pub comment: String,
     /// Type of the request.
     pub input: MessageDescriptor,
     /// Type of the answer, or of each message of the stream.
@@ -64,6 +68,8 @@ pub struct MethodRule {
     pub mask_field: String,
     /// Scope that a caller needs.
     pub scope: String,
+    /// Codes of the failures that the method itself has.
+    pub errors: Vec<String>,
     /// String field of the answer that is its entity tag; `*`: a digest of its JSON.
     pub etag: String,
     /// Repeated string field of the request that takes the tags of `If-Match`.
@@ -102,6 +108,7 @@ pub fn services(pool: &DescriptorPool, set: &Set) -> Result<Vec<Service>, Failur
             });
             Ok(Service {
                 name: service.full_name().to_owned(),
+                comment: comments::of(&service.parent_file(), service.path()),
                 methods: methods.collect::<Result<_, Failure>>()?,
             })
         })
@@ -133,11 +140,26 @@ pub fn event(message: &MessageDescriptor) -> Result<Option<EventRule>, Failure> 
 
 /// True for a field that the server sets and ignores when given, by `google.api.field_behavior`.
 pub fn is_output_only(field: &FieldDescriptor) -> bool {
-    const OUTPUT_ONLY: Value = Value::EnumNumber(3);
+    behaves(field, 3)
+}
+
+/// True for a field that a request must have.
+pub fn is_required(field: &FieldDescriptor) -> bool {
+    behaves(field, 2)
+}
+
+/// True for a field that an answer never has.
+pub fn is_input_only(field: &FieldDescriptor) -> bool {
+    behaves(field, 4)
+}
+
+/// True when `google.api.field_behavior` of the field has this number.
+fn behaves(field: &FieldDescriptor, number: i32) -> bool {
     let options = field.options();
     let pool = field.parent_message().parent_pool();
     let list = extension(pool, &options, "google.api.field_behavior");
-    list.is_some_and(|list| list.as_list().is_some_and(|list| list.contains(&OUTPUT_ONLY)))
+    let wanted = Value::EnumNumber(number);
+    list.is_some_and(|list| list.as_list().is_some_and(|list| list.contains(&wanted)))
 }
 
 fn read_method(
@@ -158,6 +180,7 @@ fn read_method(
     Ok(Method {
         name: method.name().to_owned(),
         grpc_path: format!("/{}/{}", method.parent_service().full_name(), method.name()),
+        comment: comments::of(&method.parent_service().parent_file(), method.path()),
         input: method.input(),
         output: method.output(),
         client_streaming: method.is_client_streaming(),
@@ -226,6 +249,7 @@ fn read_rule(rule: Option<&Value>) -> Result<MethodRule, Failure> {
         stream_field: get("stream_field"),
         mask_field: get("mask_field"),
         scope: get("scope"),
+        errors: rule.map(|rule| texts(rule, "errors")).unwrap_or_default(),
         etag: get("etag"),
         if_match_field: get("if_match_field"),
         deprecation: None,
@@ -328,7 +352,8 @@ fn want(
     }
 }
 
-fn extension<'a>(
+/// The value of an extension in options; none: it is not set.
+pub fn extension<'a>(
     pool: &DescriptorPool,
     options: &'a DynamicMessage,
     name: &str,
@@ -337,7 +362,14 @@ fn extension<'a>(
     options.has_extension(&extension).then(|| options.get_extension(&extension))
 }
 
-fn text(message: &DynamicMessage, name: &str) -> String {
+/// A text field of an option; empty: unset.
+pub fn text(message: &DynamicMessage, name: &str) -> String {
     let value = message.get_field_by_name(name);
     value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn texts(message: &DynamicMessage, name: &str) -> Vec<String> {
+    let value = message.get_field_by_name(name);
+    let list = value.as_deref().and_then(Value::as_list).unwrap_or_default();
+    list.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }

@@ -1,5 +1,6 @@
-//! The end of the stack: gRPC to tonic's services, everything else to the health page or the
-//! transcoder. Makes sure that a failure which tonic itself found carries our reason too.
+//! The end of the stack: gRPC to tonic's services, everything else to the health page, the
+//! description of the API or the transcoder. Makes sure that a failure which tonic itself found
+//! carries our reason too.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -11,6 +12,7 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use super::health::Health;
+use super::openapi::Pages;
 use super::rest::notice::Notice;
 use super::web::NO_BASE64;
 use super::{Answer, Dialect, Request, Response};
@@ -22,6 +24,7 @@ pub struct Dispatch<T> {
     grpc: Router,
     rest: T,
     health: Health,
+    pages: Option<Pages>,
     deprecated: Deprecated,
 }
 
@@ -32,7 +35,13 @@ impl<T> Dispatch<T> {
     /// Over these services.
     #[must_use]
     pub fn new(grpc: Router, rest: T, health: Health) -> Self {
-        Self { grpc, rest, health, deprecated: |_| None }
+        Self { grpc, rest, health, pages: None, deprecated: |_| None }
+    }
+
+    /// The same, with a description of the API.
+    #[must_use]
+    pub fn describing(self, pages: Pages) -> Self {
+        Self { pages: Some(pages), ..self }
     }
 
     /// The same, telling gRPC callers what is deprecated. REST's are told by the transcoder.
@@ -68,6 +77,9 @@ where
                 }
                 Ok(response)
             });
+        }
+        if let Some(response) = self.pages.as_ref().and_then(|pages| pages.answer(&request)) {
+            return Box::pin(std::future::ready(Ok(response)));
         }
         if !request.uri().path().ends_with('z') {
             return self.rest.call(request);

@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod dispatch;
 pub mod health;
 pub mod limits;
+pub mod openapi;
 pub mod origin;
 pub mod port;
 pub mod request;

@@ -17,6 +17,7 @@ use super::contract::{decode, encode, method, normal};
 use super::raw::RawCodec;
 use super::rest::{Call, Frames};
 use super::web::{self, WebAnswer, WebCall, WebError, WebPart};
+use crate::openapi::described;
 
 /// Longest wait for one answer or event; a test that reaches it has failed.
 const WAIT: Duration = Duration::from_secs(60);
@@ -174,12 +175,13 @@ impl Client {
             }
             Door::GrpcWeb => Ok(Follow::GrpcWeb(self.begin(&method, &json), method.output())),
             Door::Rest => {
-                let response = self.send(&method, &json).await;
-                let kind = response.headers().get("content-type").cloned();
+                let (call, response) = self.send(&method, &json).await;
                 if !response.status().is_success() {
-                    return Err(Failure::of_rest(response).await);
+                    return Err(Failure::of_rest(&call, response).await);
                 }
-                assert_eq!(kind.expect("a content type"), "text/event-stream", "{name}");
+                let (status, kind) = (response.status().as_u16(), "text/event-stream");
+                assert_eq!(response.headers()["content-type"], kind, "{name}");
+                call.described(status, kind, &Value::Null);
                 Ok(Follow::Rest(Box::new(response), Frames::default()))
             }
         }
@@ -209,10 +211,10 @@ impl Client {
     }
 
     async fn rest(&self, method: &MethodDescriptor, json: &Value) -> Result<Answer, Failure> {
-        let response = self.send(method, json).await;
+        let (call, response) = self.send(method, json).await;
         let status = response.status().as_u16();
         if !response.status().is_success() {
-            return Err(Failure::of_rest(response).await);
+            return Err(Failure::of_rest(&call, response).await);
         }
         let headers = texts(response.headers());
         let body = response.bytes().await.expect("a whole body");
@@ -220,6 +222,7 @@ impl Client {
             (204, true) => Value::Object(serde_json::Map::new()),
             _ => serde_json::from_slice(&body).expect("JSON"),
         };
+        call.described(status, headers.get("content-type").map_or("", String::as_str), &body);
         Ok(Answer { status, headers, body: normal(body) })
     }
 
@@ -246,7 +249,7 @@ impl Client {
         web::call(&WebCall { page, url, method: &name, request: &request, headers })
     }
 
-    async fn send(&self, method: &MethodDescriptor, json: &Value) -> reqwest::Response {
+    async fn send(&self, method: &MethodDescriptor, json: &Value) -> (Call, reqwest::Response) {
         let call = Call::of(method, json);
         let verb = call.verb.parse().expect("a verb");
         let mut request = self.http.request(verb, format!("{}{}", self.url, call.target));
@@ -259,7 +262,9 @@ impl Client {
         if let Some(body) = &call.body {
             request = request.json(body);
         }
-        request.send().await.unwrap_or_else(|e| panic!("{} {}: {e}", call.verb, call.target))
+        let response = request.send().await;
+        let response = response.unwrap_or_else(|e| panic!("{} {}: {e}", call.verb, call.target));
+        (call, response)
     }
 }
 
@@ -295,6 +300,7 @@ async fn next_frame(
     loop {
         if let Some(frame) = frames.next() {
             let data: Value = serde_json::from_str(&frame.data).expect("JSON in an event");
+            described::check_event(&frame.event, &frame.id, &data);
             if frame.event == "stream-error" {
                 return Some(Err(Failure::of_envelope(&data, BTreeMap::new())));
             }
@@ -347,7 +353,7 @@ impl Failure {
         Self { code: reason.to_lowercase(), ..failure }
     }
 
-    async fn of_rest(response: reqwest::Response) -> Self {
+    async fn of_rest(call: &Call, response: reqwest::Response) -> Self {
         let status = response.status().as_u16();
         let headers = texts(response.headers());
         let body = response.bytes().await.expect("a whole body");
@@ -355,6 +361,7 @@ impl Failure {
             panic!("{status} with a body that is not JSON: {e}: {}", String::from_utf8_lossy(&body))
         });
         assert_eq!(json["error"]["request_id"].as_str(), headers.get("x-request-id").map(|v| &**v));
+        call.described(status, "application/json", &json);
         let failure = Self::of_envelope(&json, headers);
         let known = Reason::parse(&failure.code).unwrap_or_else(|| panic!("unknown {failure:?}"));
         assert_eq!(known.row().http, status, "{failure:?}");

@@ -5,6 +5,7 @@ use prost_reflect::{DynamicMessage, MethodDescriptor, Value as Reflected};
 use serde_json::{Map, Value};
 
 use super::contract::pool;
+use crate::openapi::described;
 
 /// One HTTP request.
 #[derive(Debug, PartialEq)]
@@ -50,6 +51,12 @@ impl Call {
             fields.insert(stream_field, Value::Bool(true));
         }
         Self { accept_events, ..Self::by(&rule, fields) }
+    }
+
+    /// Panics when the description of the API does not foresee this answer.
+    pub fn described(&self, status: u16, kind: &str, body: &Value) {
+        let (verb, target) = (self.verb.as_str(), self.target.as_str());
+        described::check(&described::Answer { verb, target, status, kind, body });
     }
 
     fn by(rule: &DynamicMessage, mut fields: Map<String, Value>) -> Self {

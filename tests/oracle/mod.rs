@@ -135,4 +135,3 @@ fn strict() -> Value {
         "print_options": {"stream_sse_style_delimited": true},
     })
 }
-

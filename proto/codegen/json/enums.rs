@@ -15,10 +15,7 @@ pub fn generate(model: &Model, item: &EnumDescriptor, out: &mut String) -> Resul
     let path = names::enumeration(model.set.root, item);
     let (mut written, mut read) = (BTreeMap::new(), BTreeMap::new());
     for value in item.values() {
-        let word = match model.set.style.enum_words {
-            true => short(item.name(), value.name()),
-            false => value.name().to_owned(),
-        };
+        let word = word(model, item, value.name());
         for name in [word.clone(), value.name().to_owned()] {
             if read.insert(name, value.number()).is_some_and(|number| number != value.number()) {
                 return Err(format!("enum {}: two values are {word}", item.full_name()).into());
@@ -40,6 +37,14 @@ pub fn generate(model: &Model, item: &EnumDescriptor, out: &mut String) -> Resul
     }
     writeln!(out, "            _ => None,\n        }}\n    }}\n}}\n")?;
     Ok(())
+}
+
+/// The word for a value in JSON.
+pub fn word(model: &Model, item: &EnumDescriptor, value: &str) -> String {
+    match model.set.style.enum_words {
+        true => short(item.name(), value),
+        false => value.to_owned(),
+    }
 }
 
 /// The value's name without its type's, in lower case.

@@ -199,23 +199,25 @@ fn reader(model: &Model, fields: &[FieldDescriptor], out: &mut String) -> Result
     Ok(())
 }
 
-fn in_file_order(message: &MessageDescriptor) -> Vec<FieldDescriptor> {
+/// The fields of a message in the order of its file.
+pub fn in_file_order(message: &MessageDescriptor) -> Vec<FieldDescriptor> {
     let mut fields: Vec<_> = message.fields().collect();
     fields.sort_by_key(|field| field.path().last().copied());
     fields
 }
 
 /// The oneof of a field, unless it only stands for `optional`.
-fn real_oneof(field: &FieldDescriptor) -> Option<OneofDescriptor> {
+pub fn real_oneof(field: &FieldDescriptor) -> Option<OneofDescriptor> {
     field.containing_oneof().filter(|oneof| !oneof.is_synthetic())
 }
 
 /// True when the Rust field is an `Option`.
-fn has_option(field: &FieldDescriptor) -> bool {
+pub fn has_option(field: &FieldDescriptor) -> bool {
     field.supports_presence() && !field.is_required() && !field.is_list() && !field.is_map()
 }
 
-fn written(model: &Model, field: &FieldDescriptor) -> String {
+/// The name that is written in JSON.
+pub fn written(model: &Model, field: &FieldDescriptor) -> String {
     let name = if model.set.style.proto_names { field.name() } else { field.json_name() };
     name.to_owned()
 }

@@ -8,8 +8,8 @@ use prost_reflect::{EnumDescriptor, FileDescriptor, MessageDescriptor};
 
 use super::{Failure, Model, OPTIONS, names};
 
-mod enums;
-mod messages;
+pub mod enums;
+pub mod messages;
 pub mod shape;
 
 /// The code for all messages and enums of the set.

@@ -28,7 +28,7 @@ const TEXTS: [&str; 12] = [
 ];
 
 /// The binders of all rules and of the messages that they step into.
-pub fn binders(input: &Input) -> String {
+pub(super) fn binders(input: &Input) -> String {
     let mut within = BTreeMap::new();
     let mut code = String::new();
     for rule in input.rules.iter().filter(|rule| !matches!(rule.body, Body::Whole)) {
@@ -84,7 +84,7 @@ fn is_text(message: &MessageDescriptor) -> bool {
 }
 
 /// Fields that a query can set, or set something within.
-fn fields(message: &MessageDescriptor, taken: &[u32]) -> Vec<FieldDescriptor> {
+pub fn fields(message: &MessageDescriptor, taken: &[u32]) -> Vec<FieldDescriptor> {
     let bindable = |field: &FieldDescriptor| match field.kind() {
         _ if taken.contains(&field.number()) || field.is_map() => false,
         Kind::Message(inner) if options::is_raw(&inner) => false,
@@ -105,7 +105,7 @@ fn reach(field: &FieldDescriptor, within: &mut BTreeMap<String, MessageDescripto
 }
 
 /// The message that a query steps into by this field.
-fn inner(field: &FieldDescriptor) -> Option<MessageDescriptor> {
+pub fn inner(field: &FieldDescriptor) -> Option<MessageDescriptor> {
     match field.kind() {
         Kind::Message(message) if !is_text(&message) => Some(message),
         _ => None,

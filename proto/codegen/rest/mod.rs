@@ -2,15 +2,15 @@
 //! the query binders, the dispatch and the table of scopes. Called by `codegen::generate`; writes
 //! `rest.rs` and nothing else.
 
-mod bind;
+pub(super) mod bind;
 mod decode;
 mod deprecated;
 mod dispatch;
 mod event;
 mod member;
-mod rules;
+pub(super) mod rules;
 mod table;
-mod template;
+pub(super) mod template;
 
 use super::{Failure, Model, names};
 

@@ -91,6 +91,7 @@ impl Both {
         let ours = Answer::of(self.ours, asked).await;
         let theirs = Answer::of(self.envoy.address, asked).await;
         if theirs.status == 0 {
+            self.envoy.process.kill().await.unwrap();
             self.envoy = before(self.upstream, &self.program, self.folder.path()).await;
         }
         (ours, theirs)

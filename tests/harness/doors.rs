@@ -14,7 +14,7 @@ use tonic_types::StatusExt;
 
 use super::browser::Page;
 use super::contract::{decode, encode, method, normal};
-use super::raw::RawCodec;
+use super::raw::{RawCodec, metadata, texts};
 use super::rest::{Call, Frames};
 use super::web::{self, WebAnswer, WebCall, WebError, WebPart};
 use crate::openapi::described;
@@ -395,13 +395,4 @@ pub fn crypto() {
 fn path(method: &MethodDescriptor) -> http::uri::PathAndQuery {
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     path.parse().expect("a path")
-}
-
-fn texts(headers: &http::HeaderMap) -> BTreeMap<String, String> {
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
-}
-
-fn metadata(map: &tonic::metadata::MetadataMap) -> BTreeMap<String, String> {
-    texts(&map.clone().into_headers())
 }

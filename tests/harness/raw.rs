@@ -1,4 +1,7 @@
-//! A gRPC codec of bytes: what is a message is somebody else's business.
+//! What the doors carry before it means anything: messages as bytes, by a codec of gRPC, and
+//! headers as texts.
+
+use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
 use tonic::Status;
@@ -42,4 +45,15 @@ impl Decoder for RawCodec {
         buffer.copy_to_slice(&mut item);
         Ok(Some(item))
     }
+}
+
+/// Headers as texts.
+pub fn texts(headers: &http::HeaderMap) -> BTreeMap<String, String> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+}
+
+/// Metadata as texts.
+pub fn metadata(map: &tonic::metadata::MetadataMap) -> BTreeMap<String, String> {
+    texts(&map.clone().into_headers())
 }

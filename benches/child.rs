@@ -42,11 +42,8 @@ impl Served {
 
     /// Starts a program that speaks as `server.rs` does.
     pub(super) async fn run(command: &mut Command) -> Outcome<Self> {
-        let mut process = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let questions = process.stdin.take().ok_or("no standard input")?;
         let answers = process.stdout.take().ok_or("no standard output")?;
         let mut answers = BufReader::new(answers).lines();

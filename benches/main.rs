@@ -114,7 +114,8 @@ async fn command(arguments: Arguments) -> Outcome<()> {
     if wanted(Part::Calls) || wanted(Part::Codec) {
         let samples = call::samples(folder.path()).await?;
         if wanted(Part::Calls) {
-            text += &call::measure(folder.path(), &samples, arguments.envoy.as_deref(), size).await?;
+            text +=
+                &call::measure(folder.path(), &samples, arguments.envoy.as_deref(), size).await?;
         }
         if wanted(Part::Codec) {
             text += &codec::measure(&samples, size)?;

@@ -34,7 +34,9 @@ pub(super) fn for_envoy() -> Vec<u8> {
     let mut bytes = set.encode_to_vec();
     let mut failures = Vec::new();
     each(&mut contract, "file", |file| {
-        if text(file, "package") == "google.rpc" && pool.get_file_by_name(&text(file, "name")).is_none() {
+        if text(file, "package") == "google.rpc"
+            && pool.get_file_by_name(&text(file, "name")).is_none()
+        {
             failures.push(Value::Message(file.clone()));
         }
     });

@@ -61,7 +61,8 @@ impl Envoy {
 
 impl Setup<'_> {
     fn config(&self, descriptors: &Path) -> Value {
-        let loopback = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+        let loopback =
+            |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
         let filter = |name: &str, kind: &str, mut config: Value| {
             let kind = format!("type.googleapis.com/envoy.extensions.filters.{kind}");
             config["@type"] = kind.into();

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use runplane::gateway::port;
+use runplane::gateway::port::{self, PortLimits};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -74,8 +74,9 @@ impl Both {
         let folder = tempfile::tempdir().unwrap();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (rest, ours) = bind().await;
-        let stack = behaviours::server(false);
-        tasks.spawn(port::serve(rest, stack, stop.clone().cancelled_owned(), Duration::ZERO));
+        let stack = behaviours::server(Prober::default(), false);
+        let limits = PortLimits { connections_max: 16, drain: Duration::ZERO };
+        tasks.spawn(port::serve(rest, stack, stop.clone().cancelled_owned(), limits));
         let (grpc, upstream) = bind().await;
         let server = tonic::transport::Server::builder()
             .add_service(ProbeServiceServer::new(Prober::default()))
@@ -135,4 +136,3 @@ fn strict() -> Value {
         "print_options": {"stream_sse_style_delimited": true},
     })
 }
-

@@ -108,7 +108,9 @@ async fn from_memory(kind: Kind, listener: TcpListener, folder: &Path) -> Outcom
         Kind::Transcoder => {
             let memory = Arc::new(Memory::load(folder)?);
             let transcoder = Transcoder::new(services(&memory), TranscoderOptions::default());
-            port::serve(listener, transcoder, ended, LIMITS).await;
+            // As the handlers by hand are served: the timers of our port are not the transcoder's.
+            let router = axum::Router::new().fallback_service(transcoder);
+            axum::serve(listener, router).with_graceful_shutdown(ended).await?;
         }
         Kind::Tonic | Kind::Envoy => {
             let service = RunsServiceServer::new(Memory::load(folder)?);

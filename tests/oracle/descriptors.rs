@@ -1,5 +1,5 @@
-//! The probe's descriptors as Envoy takes them: without the rules that it refuses to start with, and
-//! with the types of a failure, which it reads from there.
+//! The probe's descriptors as Envoy takes them: without the rules that it refuses to start with,
+//! and with the types of a failure, which it reads from there.
 
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, Value};

@@ -71,6 +71,8 @@ impl Setup<'_> {
         let mut transcoder = self.options.clone();
         transcoder["proto_descriptor"] = descriptors.to_string_lossy().into();
         transcoder["services"] = json!(self.services);
+        let route =
+            json!({"match": {"prefix": "/"}, "route": {"cluster": "grpc", "timeout": "0s"}});
         let http = json!({
             "stat_prefix": "rest",
             // Else it keeps a connection that it has closed for a second.
@@ -78,7 +80,7 @@ impl Setup<'_> {
             "route_config": {"virtual_hosts": [{
                 "name": "all",
                 "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "grpc", "timeout": "0s"}}],
+                "routes": [route],
             }]},
             "http_filters": [
                 filter("transcoder", "http.grpc_json_transcoder.v3.GrpcJsonTranscoder", transcoder),
@@ -88,6 +90,7 @@ impl Setup<'_> {
         let manager = "network.http_connection_manager.v3.HttpConnectionManager";
         let chain = json!({"filters": [filter("http", manager, http)]});
         let endpoint = json!({"endpoint": {"address": loopback(self.upstream.port())}});
+        let endpoints = json!([{"lb_endpoints": [endpoint]}]);
         let http2 = json!({
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
             "explicit_http_config": {"http2_protocol_options": {}},
@@ -96,7 +99,7 @@ impl Setup<'_> {
             "name": "grpc",
             "type": "STATIC",
             "connect_timeout": "5s",
-            "load_assignment": {"cluster_name": "grpc", "endpoints": [{"lb_endpoints": [endpoint]}]},
+            "load_assignment": {"cluster_name": "grpc", "endpoints": endpoints},
             "typed_extension_protocol_options": {
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2,
             },

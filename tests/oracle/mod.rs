@@ -1,6 +1,6 @@
-//! Envoy's transcoder as an oracle: the same probe behind both, the same requests to both, and every
-//! difference in a table of `docs/transcoding.md`, with who is right by the specification. A new
-//! difference fails the test, and so does one that is gone.
+//! Envoy's transcoder as an oracle: the same probe behind both, the same requests to both, and
+//! every difference in a table of `docs/transcoding.md`, with who is right by the specification. A
+//! new difference fails the test, and so does one that is gone.
 //!
 //! Skipped, with a word, where `.ci/envoy` could not install Envoy.
 

@@ -1,17 +1,17 @@
-//! The outermost layer: a request id, a span, one log line, and an answer even when something
-//! panics.
+//! The outermost layer: a request id, a span, one log line, an answer even when something panics,
+//! and none with a body to `HEAD`, whoever answers.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-use super::{Answer, Dialect, Request, Response};
+use super::{Answer, Dialect, Request, Response, rest};
 use crate::kernel::reply::{REQUEST_ID, RequestId};
 use crate::kernel::{Clock, Error, ids};
 
@@ -60,6 +60,7 @@ where
             path = %request.uri().path(),
         );
         request.extensions_mut().insert(RequestId(id.clone()));
+        let head = request.method() == Method::HEAD;
         let begun = Instant::now();
         let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let answer = async move {
@@ -69,6 +70,9 @@ where
             };
             if let Ok(value) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert(REQUEST_ID, value);
+            }
+            if head {
+                response = rest::bodiless(response);
             }
             let status = response.status().as_u16();
             let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -2,6 +2,7 @@
 //! heads and connections. Over sockets; what the transcoder does by itself is in
 //! `tests/transcoder`.
 
+mod bodiless;
 mod codings;
 mod conditions;
 mod floods;

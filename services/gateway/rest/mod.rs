@@ -239,8 +239,9 @@ fn request_id(rule: &Rule, extensions: &Extensions) -> String {
     extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
 }
 
-/// Keeps what a body would have said about itself, and drops it.
-fn bodiless(mut response: http::Response<Body>) -> http::Response<Body> {
+/// The answer to `HEAD`: keeps what a body would have said about itself, and drops it.
+#[must_use]
+pub fn bodiless(mut response: http::Response<Body>) -> http::Response<Body> {
     let length = response.body().size_hint().exact().filter(|length| *length > 0);
     if let Some(length) = length {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));

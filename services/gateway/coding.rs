@@ -13,6 +13,7 @@ use async_compression::Level;
 use async_compression::tokio::bufread::{
     BrotliDecoder, BrotliEncoder, GzipDecoder, GzipEncoder, ZstdDecoder, ZstdEncoder,
 };
+use http::header::Entry;
 use async_compression::zstd::{CParameter, DParameter};
 use axum::body::Body;
 use futures::TryStreamExt;
@@ -351,14 +352,15 @@ fn suffix(headers: &mut HeaderMap, coding: Coding) {
 
 /// A change is of the resource, however it was coded when the caller read it.
 fn unsuffix(headers: &mut HeaderMap) {
-    let Some(text) = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok()) else {
-        return;
-    };
-    let plain = Coding::ALL
-        .iter()
-        .fold(text.to_owned(), |text, coding| text.replace(&format!("-{}\"", coding.name()), "\""));
-    if let Ok(value) = HeaderValue::try_from(plain) {
-        headers.insert(header::IF_MATCH, value);
+    let Entry::Occupied(mut tags) = headers.entry(header::IF_MATCH) else { return };
+    for value in tags.iter_mut() {
+        let Ok(text) = value.to_str() else { continue };
+        let plain = Coding::ALL.iter().fold(text.to_owned(), |text, coding| {
+            text.replace(&format!("-{}\"", coding.name()), "\"")
+        });
+        if let Ok(plain) = HeaderValue::try_from(plain) {
+            *value = plain;
+        }
     }
 }
 

@@ -5,12 +5,15 @@ use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use tower::{Layer, Service};
 
 use super::rest::tags::Tags;
 use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::{Error, Reason, Result};
+
+/// What a request may say of tags.
+const CONDITIONS: [HeaderName; 2] = [header::IF_MATCH, header::IF_NONE_MATCH];
 
 /// Makes [`Conditional`] services.
 #[derive(Debug, Clone, Copy)]
@@ -20,12 +23,6 @@ pub struct ConditionalLayer;
 #[derive(Debug, Clone)]
 pub struct Conditional<S> {
     inner: S,
-}
-
-/// The conditions of a request.
-struct Conditions {
-    if_match: Option<Tags>,
-    if_none_match: Option<Tags>,
 }
 
 impl<S> Layer<S> for ConditionalLayer {
@@ -53,17 +50,16 @@ where
             return self.inner.call(request);
         }
         let id = request_id(request.extensions()).to_owned();
-        let conditions = match Conditions::read(request.headers()) {
-            Ok(conditions) => conditions,
-            Err(error) => {
-                let refused = Dialect::Rest.refuse(error.into(), &id);
-                return Box::pin(std::future::ready(Ok(refused)));
+        let mut asked = HeaderMap::new();
+        for name in CONDITIONS {
+            for value in request.headers().get_all(&name) {
+                asked.append(name.clone(), value.clone());
             }
-        };
+        }
         let call = self.inner.call(request);
         Box::pin(async move {
             let Ok(response) = call.await;
-            Ok(match conditions.judge(&response) {
+            Ok(match is_known(&asked, &response) {
                 Ok(false) => response,
                 Ok(true) => not_modified(response),
                 Err(error) => Dialect::Rest.refuse(error.into(), &id),
@@ -72,36 +68,28 @@ where
     }
 }
 
-impl Conditions {
-    fn read(headers: &HeaderMap) -> Result<Self> {
-        Ok(Self {
-            if_match: Tags::read(headers, &header::IF_MATCH)?,
-            if_none_match: Tags::read(headers, &header::IF_NONE_MATCH)?,
-        })
+/// True when the caller has it already. Asked of what was found: who may not read it is not told
+/// that its conditions are wrong, and what has no tag is whatever it was.
+fn is_known(asked: &HeaderMap, response: &Response) -> Result<bool> {
+    if !response.status().is_success() {
+        return Ok(false);
     }
-
-    /// True when the caller has it already.
-    fn judge(&self, response: &Response) -> Result<bool> {
-        if !response.status().is_success() {
-            return Ok(false);
-        }
-        let etag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
-        let has = |tags: &Tags| tags.any() || etag.is_some_and(|etag| tags.has(etag));
-        if !self.if_match.as_ref().is_none_or(has) {
-            let tag = etag.unwrap_or("none");
-            let message = format!("the entity tag is {tag}, which if-match does not name");
-            let error = Error::new(Reason::PreconditionFailed, message);
-            return Err(error.with("field", "if-match").with("etag", tag));
-        }
-        let known = |tags: &Tags| etag.is_some_and(|etag| tags.any() || tags.has_weakly(etag));
-        Ok(self.if_none_match.as_ref().is_some_and(known))
+    let etag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    let has = |tags: Tags| tags.any() || etag.is_some_and(|etag| tags.has(etag));
+    if !Tags::read(asked, &header::IF_MATCH)?.is_none_or(has) {
+        let tag = etag.unwrap_or("none");
+        let message = format!("the entity tag is {tag}, which if-match does not name");
+        let error = Error::new(Reason::PreconditionFailed, message);
+        return Err(error.with("field", "if-match").with("etag", tag));
     }
+    let Some(etag) = etag else { return Ok(false) };
+    let known = |tags: Tags| tags.any() || tags.has_weakly(etag);
+    Ok(Tags::read(asked, &header::IF_NONE_MATCH)?.is_some_and(known))
 }
 
 fn concerns(request: &Request) -> bool {
     let headers = request.headers();
-    let conditions = [header::IF_NONE_MATCH, header::IF_MATCH];
-    conditions.iter().any(|name| headers.contains_key(name))
+    CONDITIONS.iter().any(|name| headers.contains_key(name))
         && matches!(*request.method(), Method::GET | Method::HEAD)
         && Dialect::of(headers) == Dialect::Rest
 }

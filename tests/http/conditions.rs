@@ -205,3 +205,38 @@ async fn all_doors_take_tags_alike() {
     let refused = caller.ask(&twice, &[("if-match", "*")], b"{}").await;
     assert_eq!(refused.fails("invalid_field")["field"], "if-match");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn tags_may_stand_on_many_lines() {
+    let caller = Caller::new().await;
+    let agent = caller.agent().await;
+    let line = format!("PATCH /v1/agents/{}", agent["id"].as_str().expect("an id"));
+    let etag = agent["etag"].as_str().expect("a tag");
+    let coded = etag.replace("\"", "").to_owned();
+    for mine in [etag.to_owned(), format!("\"{coded}-gzip\""), format!("\"b\", \"{coded}-zstd\"")] {
+        for tags in [[mine.as_str(), "\"a\""], ["\"a\"", &mine]] {
+            let headers = tags.map(|tag| ("if-match", tag));
+            let reply = caller.ask(&line, &headers, br#"{"max_steps":50}"#).await;
+            assert_eq!(reply.status, 200, "{tags:?}: {reply:?}");
+        }
+    }
+    let stale = ["\"a\"", "\"b\""].map(|tag| ("if-match", tag));
+    caller.ask(&line, &stale, br#"{"max_steps":51}"#).await.fails("precondition_failed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_is_no_tag_matters_where_there_is_one() {
+    let caller = Caller::new().await;
+    let agent = caller.agent().await;
+    let odd = ("if-none-match", "abc");
+    for line in ["GET /healthz", "GET /v1/agents", "HEAD /v1/runs"] {
+        assert_eq!(caller.ask(line, &[odd], b"").await.status, 200, "{line}");
+    }
+    let line = format!("GET /v1/agents/{}", agent["id"].as_str().expect("an id"));
+    for name in ["if-none-match", "if-match"] {
+        let http = caller.http.get(format!("{}/v1/agents/x", caller.app.url)).header(name, "abc");
+        assert_eq!(http.send().await.expect("an answer").status(), 401, "the key comes first");
+        let refused = caller.ask(&line, &[(name, "abc")], b"").await;
+        assert_eq!(refused.fails("invalid_field")["field"], name);
+    }
+}

@@ -4,10 +4,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_compression::Level;
 use async_compression::tokio::bufread::{
@@ -18,9 +15,8 @@ use async_compression::zstd::{CParameter, DParameter};
 use axum::body::Body;
 use futures::TryStreamExt;
 use http::{HeaderMap, HeaderValue, header};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
 use tokio::io::{AsyncBufRead, AsyncRead};
-use tokio::time::timeout;
 use tokio_util::io::{ReaderStream, StreamReader};
 use tower::{Layer, Service};
 
@@ -32,11 +28,6 @@ const BYTES_MIN: u64 = 1024;
 
 /// Bytes that are coded at a time.
 const CHUNK: usize = 16 * 1024;
-
-/// How much, and how long, a body that was refused is read on: a caller that is still sending would
-/// find the connection reset before it has read the answer.
-const DRAINED_MAX: usize = 4 * 1024 * 1024;
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Largest window of zstd, as a power of two: what RFC 9659 lets senders use over HTTP.
 const WINDOW_LOG_MAX: u32 = 23;
@@ -62,12 +53,16 @@ enum Coding {
     Gzip,
 }
 
-/// A body as it comes, shared by its decoder and by who reads on what that leaves. Its lock is
-/// never waited for: one reads after the other.
-#[derive(Clone)]
-struct Raw(Arc<Mutex<Body>>);
+/// What `Accept-Encoding` says.
+struct Accepted<'a> {
+    named: Vec<(&'a str, f32)>,
+    /// How much anything else is liked.
+    others: Option<f32>,
+    /// How much what is not coded is liked, where that is said.
+    identity: Option<f32>,
+}
 
-/// What a caller accepts.
+/// What a caller gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Choice {
     coding: Option<Coding>,
@@ -107,59 +102,22 @@ where
         if conditional {
             unsuffix(request.headers_mut());
         }
-        let mut raw = None;
         if coded {
             let id = request_id(request.extensions()).to_owned();
-            (request, raw) = match decoded(request) {
-                Ok(decoded) => decoded,
+            request = match decoded(request) {
+                Ok(request) => request,
                 Err(error) => {
                     let refused = Dialect::Rest.refuse(error.into(), &id);
                     return Box::pin(std::future::ready(Ok(refused)));
                 }
             };
         }
-        if !accepts && raw.is_none() {
+        if !accepts {
             return self.inner.call(request);
         }
-        let choice = accepts.then(|| choose(request.headers()));
+        let choice = choose(request.headers());
         let call = self.inner.call(request);
-        Box::pin(async move {
-            let Ok(response) = call.await;
-            if let Some(raw) = raw.filter(|_| !response.status().is_success()) {
-                // A caller that sends on after that has had its chance.
-                let _sent = timeout(LINGER, raw.drain()).await;
-            }
-            Ok(match choice {
-                Some(choice) => encoded(response, choice),
-                None => response,
-            })
-        })
-    }
-}
-
-impl Raw {
-    async fn drain(mut self) {
-        let mut left = DRAINED_MAX;
-        while let Some(Ok(frame)) = http_body_util::BodyExt::frame(&mut self).await {
-            match left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) {
-                Some(less) => left = less,
-                None => break,
-            }
-        }
-    }
-}
-
-impl http_body::Body for Raw {
-    type Data = bytes::Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<bytes::Bytes>, axum::Error>>> {
-        // Poisoned by a panic of its decoder, it has ended.
-        let Ok(mut body) = self.0.lock() else { return Poll::Ready(None) };
-        Pin::new(&mut *body).poll_frame(cx)
+        Box::pin(async move { call.await.map(|response| encoded(response, choice)) })
     }
 }
 
@@ -228,9 +186,9 @@ fn stream(reader: impl AsyncRead + Send + 'static) -> Body {
     Body::from_stream(ReaderStream::with_capacity(reader, CHUNK))
 }
 
-/// The request with its body as it was before it was coded, and the coded body, if there is one.
-/// What the body comes to is limited where it is read.
-fn decoded(request: Request) -> Result<(Request, Option<Raw>)> {
+/// The request with its body as it was before it was coded. What that comes to is limited where it
+/// is read.
+fn decoded(request: Request) -> Result<Request> {
     let (mut parts, body) = request.into_parts();
     let mut coding = None;
     for value in parts.headers.get_all(header::CONTENT_ENCODING) {
@@ -244,13 +202,11 @@ fn decoded(request: Request) -> Result<(Request, Option<Raw>)> {
     }
     parts.headers.remove(header::CONTENT_ENCODING);
     let Some(coding) = coding.filter(|_| !body.is_end_stream()) else {
-        return Ok((Request::from_parts(parts, body), None));
+        return Ok(Request::from_parts(parts, body));
     };
     parts.headers.remove(header::CONTENT_LENGTH);
-    let raw = Raw(Arc::new(Mutex::new(body)));
-    let data = Body::new(raw.clone()).into_data_stream();
-    let reader = StreamReader::new(data.map_err(io::Error::other));
-    Ok((Request::from_parts(parts, coding.decode(reader)), Some(raw)))
+    let reader = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
+    Ok(Request::from_parts(parts, coding.decode(reader)))
 }
 
 fn unsupported(name: &str) -> Error {

@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod health;
 pub mod limits;
 pub mod openapi;
+pub mod linger;
 pub mod origin;
 pub mod port;
 pub mod request;

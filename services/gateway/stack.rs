@@ -10,6 +10,7 @@ use super::coding::CodingLayer;
 use super::conditional::ConditionalLayer;
 use super::deadline::DeadlineLayer;
 use super::limits::LimitsLayer;
+use super::linger::LingerLayer;
 use super::origin::OriginLayer;
 use super::request::RequestLayer;
 use super::web::WebLayer;
@@ -48,6 +49,8 @@ where
     ServiceBuilder::new()
         // Every answer has a request id and a log line, also that of a panic.
         .layer(RequestLayer { clock })
+        // Above all that refuse, whose answers a caller that still sends would else not see.
+        .layer(LingerLayer { body_bytes_max: config.body_bytes_max })
         // Before the key is looked at: a page that may not call has none that counts. Preflights
         // carry none and end here, and a page may read every failure from below.
         .layer(OriginLayer::new(&config.cors_origins))

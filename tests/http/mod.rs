@@ -7,6 +7,7 @@ mod codings;
 mod conditions;
 mod floods;
 mod heads;
+mod lingering;
 
 use http::{HeaderMap, StatusCode};
 use runplane::kernel::error::Reason;

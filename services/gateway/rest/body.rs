@@ -1,28 +1,21 @@
 //! The body of a request: read within its limit, checked for its type. Called once before a call is
 //! decoded; never parses.
 
-use std::time::Duration;
-
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError};
-use tokio::time::timeout;
 
 use crate::kernel::error::{Error, Reason};
 
 use super::{stream, table::Place};
 
-/// How long a body that is too large is read on before the answer.
-const LINGER: Duration = Duration::from_secs(1);
-/// How many times the limit is read on; an announced body beyond that is answered at once.
-const DISCARDED: usize = 4;
 /// Said of a body whose end never came.
 const BROKE_OFF: &str = "the body broke off";
 
 /// Reads the body that a rule takes.
 pub(super) async fn read(
-    mut body: Body,
+    body: Body,
     headers: &HeaderMap,
     place: Place,
     bytes_max: usize,
@@ -34,10 +27,7 @@ pub(super) async fn read(
         return refuse(body).await;
     }
     let announced = headers.get(header::CONTENT_LENGTH).and_then(length);
-    if let Some(length) = announced.filter(|length| *length > bytes_max) {
-        if length <= bytes_max.saturating_mul(DISCARDED) {
-            discard(&mut body, length).await;
-        }
+    if announced.is_some_and(|length| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
     let body = collect(body, announced.unwrap_or_default(), bytes_max).await?;
@@ -77,28 +67,11 @@ async fn collect(mut body: Body, announced: usize, bytes_max: usize) -> Result<B
     all.extend_from_slice(&first);
     while let Some(data) = next(&mut body).await? {
         if all.len() + data.len() > bytes_max {
-            discard(&mut body, bytes_max.saturating_mul(DISCARDED)).await;
             return Err(too_large(bytes_max));
         }
         all.extend_from_slice(&data);
     }
     Ok(all.into())
-}
-
-/// Reads on for a moment what is not wanted: a caller that is still sending would find the
-/// connection reset before it has read the answer.
-async fn discard(body: &mut Body, bytes_max: usize) {
-    let rest = async {
-        let mut left = bytes_max;
-        while let Ok(Some(data)) = next(body).await {
-            match left.checked_sub(data.len()) {
-                Some(less) => left = less,
-                None => break,
-            }
-        }
-    };
-    // A caller that sends on after that has had its chance.
-    let _sent = timeout(LINGER, rest).await;
 }
 
 /// The next data of a body; trailers are passed over.

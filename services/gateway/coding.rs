@@ -10,16 +10,17 @@ use async_compression::Level;
 use async_compression::tokio::bufread::{
     BrotliDecoder, BrotliEncoder, GzipDecoder, GzipEncoder, ZstdDecoder, ZstdEncoder,
 };
-use http::header::Entry;
 use async_compression::zstd::{CParameter, DParameter};
 use axum::body::Body;
 use futures::TryStreamExt;
+use http::header::Entry;
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
 use tokio::io::{AsyncBufRead, AsyncRead};
 use tokio_util::io::{ReaderStream, StreamReader};
 use tower::{Layer, Service};
 
+use super::rest::accept::quality;
 use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::{Error, Reason, Result};
 
@@ -44,7 +45,7 @@ pub struct Coded<S> {
 
 /// A content coding; the first of those that a caller likes equally is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
+pub(super) enum Coding {
     /// The best for its price.
     Zstd,
     /// The smallest.
@@ -137,6 +138,17 @@ impl Coding {
         Self::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.name()))
     }
 
+    /// Says that an answer is coded so. A coded representation has a strong tag of its own: the
+    /// other's, with the coding at its end.
+    pub(super) fn mark(self, headers: &mut HeaderMap) {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(self.name()));
+        let tag = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let Some(opaque) = tag.and_then(|tag| tag.strip_suffix('"')) else { return };
+        if let Ok(tag) = HeaderValue::try_from(format!("{opaque}-{}\"", self.name())) {
+            headers.insert(header::ETAG, tag);
+        }
+    }
+
     fn encode(self, body: Body, length: u64) -> Body {
         let reader = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
         match self {
@@ -220,36 +232,52 @@ fn is_identity(name: &str) -> bool {
     name.eq_ignore_ascii_case("identity")
 }
 
+/// True when a caller takes gzip, as far as it likes what is not coded no better.
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
+    Accepted::read(headers).likes(Coding::Gzip).is_some()
+}
+
 /// The coding that fits `Accept-Encoding` best.
 fn choose(headers: &HeaderMap) -> Choice {
-    let mut named: Vec<(&str, f32)> = Vec::new();
-    for value in headers.get_all(header::ACCEPT_ENCODING) {
-        let items = value.to_str().unwrap_or_default().split(',').map(str::trim);
-        named.extend(items.filter(|item| !item.is_empty()).map(weigh));
-    }
-    let find = |fits: &dyn Fn(&str) -> bool| {
-        named.iter().find(|(name, _)| fits(name)).map(|(_, weight)| *weight)
-    };
-    let others = find(&|name| name == "*");
-    let of = |coding: Coding| find(&|name| Coding::named(name) == Some(coding)).or(others);
-    let identity = find(&is_identity).or(others.filter(|weight| *weight <= 0.0));
+    let accepted = Accepted::read(headers);
     let mut best: Option<(Coding, f32)> = None;
     for coding in Coding::ALL {
-        let weight = of(coding).unwrap_or_default();
+        let weight = accepted.likes(coding).unwrap_or_default();
         if weight > best.map_or(0.0, |(_, weight)| weight) {
             best = Some((coding, weight));
         }
     }
-    let liked = best.filter(|(_, weight)| identity.is_none_or(|identity| *weight >= identity));
-    Choice { coding: liked.map(|(coding, _)| coding), identity: identity != Some(0.0) }
+    let identity = accepted.identity != Some(0.0);
+    Choice { coding: best.map(|(coding, _)| coding), identity }
+}
+
+impl<'a> Accepted<'a> {
+    fn read(headers: &'a HeaderMap) -> Self {
+        let mut named: Vec<(&str, f32)> = Vec::new();
+        for value in headers.get_all(header::ACCEPT_ENCODING) {
+            let items = value.to_str().unwrap_or_default().split(',').map(str::trim);
+            named.extend(items.filter(|item| !item.is_empty()).map(weigh));
+        }
+        let find = |fits: fn(&str) -> bool| {
+            named.iter().find(|(name, _)| fits(name)).map(|(_, weight)| *weight)
+        };
+        let others = find(|name| name == "*");
+        let identity = find(is_identity).or(others.filter(|weight| *weight <= 0.0));
+        Self { named, others, identity }
+    }
+
+    /// How much a coding is liked; none: not at all, or less than what is not coded.
+    fn likes(&self, coding: Coding) -> Option<f32> {
+        let named = self.named.iter().find(|(name, _)| Coding::named(name) == Some(coding));
+        let weight = named.map(|(_, weight)| *weight).or(self.others)?;
+        (weight > 0.0 && self.identity.is_none_or(|identity| weight >= identity)).then_some(weight)
+    }
 }
 
 fn weigh(item: &str) -> (&str, f32) {
-    let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
-    let weight = parameters.trim().strip_prefix(['q', 'Q']).map(str::trim_start);
-    let weight = weight.and_then(|rest| rest.strip_prefix('=')).map(str::trim);
-    let weight = weight.map_or(1.0, |text| text.parse().unwrap_or(0.0));
-    (name.trim(), weight)
+    let mut parts = item.split(';');
+    let name = parts.next().unwrap_or_default().trim();
+    (name, quality(parts))
 }
 
 /// The answer, compressed when that is worth it and the caller takes it.
@@ -266,8 +294,7 @@ fn encoded(mut response: Response, choice: Choice) -> Response {
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::ACCEPT_RANGES);
-    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-    suffix(headers, coding);
+    coding.mark(headers);
     if response.body().is_end_stream() {
         return response;
     }
@@ -295,15 +322,6 @@ fn shrinks(kind: &str) -> bool {
     let names = ["json", "javascript", "xml", "yaml"];
     let known = kind.strip_prefix("application/").is_some_and(|name| names.contains(&name));
     text || endings || known
-}
-
-/// A coded representation has a strong tag of its own: the other's, with the coding at its end.
-fn suffix(headers: &mut HeaderMap, coding: Coding) {
-    let tag = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
-    let Some(opaque) = tag.and_then(|tag| tag.strip_suffix('"')) else { return };
-    if let Ok(tag) = HeaderValue::try_from(format!("{opaque}-{}\"", coding.name())) {
-        headers.insert(header::ETAG, tag);
-    }
 }
 
 /// A change is of the resource, however it was coded when the caller read it.

@@ -8,6 +8,7 @@ mod conditions;
 mod floods;
 mod heads;
 mod lingering;
+mod pages;
 
 use http::{HeaderMap, StatusCode};
 use runplane::kernel::error::Reason;

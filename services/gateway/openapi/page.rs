@@ -3,6 +3,7 @@
 //! `start.js` are ours.
 
 use std::io::Read;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -24,20 +25,25 @@ const SWAGGER_SCRIPT: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/viewer/swagger-ui-bundle.js.gz"));
 const SWAGGER_STYLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/viewer/swagger-ui.css.gz"));
 
+/// Every file with its path, made when the first is asked for.
+static FILES: LazyLock<[(&str, File); 4]> = LazyLock::new(|| {
+    let ours = |kind, bytes| File::new(kind, Bytes::from_static(bytes), None);
+    let packed = |kind, bytes| File::new(kind, unpacked(bytes), Some(Bytes::from_static(bytes)));
+    [
+        ("/docs", ours(HTML, INDEX)),
+        ("/docs/start.js", ours(SCRIPT, START)),
+        ("/docs/swagger-ui-bundle.js", packed(SCRIPT, SWAGGER_SCRIPT)),
+        ("/docs/swagger-ui.css", packed(STYLE, SWAGGER_STYLE)),
+    ]
+});
+
 /// The file at a path.
-pub(super) fn file(path: &str) -> Option<File> {
-    let (kind, packed, bytes) = match path {
-        "/docs" => (HTML, false, INDEX),
-        "/docs/start.js" => (SCRIPT, false, START),
-        "/docs/swagger-ui-bundle.js" => (SCRIPT, true, SWAGGER_SCRIPT),
-        "/docs/swagger-ui.css" => (STYLE, true, SWAGGER_STYLE),
-        _ => return None,
-    };
-    Some(File::new(kind, packed, Bytes::from_static(bytes)))
+pub(super) fn file(path: &str) -> Option<&'static File> {
+    FILES.iter().find(|(known, _)| *known == path).map(|(_, file)| file)
 }
 
 /// A packed file for a caller that cannot unpack it.
-pub(super) fn unpacked(packed: &[u8]) -> Bytes {
+fn unpacked(packed: &[u8]) -> Bytes {
     let mut bytes = Vec::with_capacity(packed.len() * 4);
     match GzDecoder::new(packed).read_to_end(&mut bytes) {
         Ok(_) => bytes.into(),

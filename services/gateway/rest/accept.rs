@@ -85,13 +85,19 @@ fn weigh(headers: &HeaderMap, name: &str) -> Option<Weight> {
             continue;
         };
         if found.as_ref().is_none_or(|(known, _)| specific > *known) {
-            let quality =
-                parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-            let quality = quality.map_or(1.0, |text| text.parse().unwrap_or(0.0));
-            found = Some((specific, Weight { quality, place }));
+            found = Some((specific, Weight { quality: quality(parts), place }));
         }
     }
     found.map(|(_, weight)| weight).filter(|weight| weight.quality > 0.0)
+}
+
+/// How much something is wanted, by its parameters (RFC 9110, 12.4.2): `q=0.5`.
+pub fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> f32 {
+    let weight = parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("q").then_some(value.trim())
+    });
+    weight.map_or(1.0, |text| text.parse().unwrap_or(0.0))
 }
 
 /// How closely a range names a type; none: not at all.

@@ -1,7 +1,7 @@
 //! The transcoder: route, decode, call, encode, stream. The gateway mounts it for everything that
 //! is not gRPC. It knows no resource of ours and could be a crate of its own.
 
-mod accept;
+pub mod accept;
 pub mod alias;
 mod body;
 pub mod call;

@@ -38,7 +38,11 @@ use super::envoy::{Envoy, Setup};
 use super::memory::Memory;
 use super::{Outcome, hand};
 
-const LIMITS: PortLimits = PortLimits { connections_max: 1024, drain: Duration::from_secs(1) };
+const LIMITS: PortLimits = PortLimits {
+    connections_max: 1024,
+    idle_max: Duration::from_secs(300),
+    drain: Duration::from_secs(1),
+};
 
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -146,8 +146,11 @@ pub async fn run(
     let stack = stack::stack(&config.server, clock, auth, inner);
 
     let (port_ends, engine_ends) = (CancellationToken::new(), CancellationToken::new());
-    let drain = Duration::from_secs(config.server.drain_seconds);
-    let limits = PortLimits { connections_max: config.server.connections_max, drain };
+    let limits = PortLimits {
+        connections_max: config.server.connections_max,
+        idle_max: Duration::from_secs(config.server.idle_seconds_max),
+        drain: Duration::from_secs(config.server.drain_seconds),
+    };
     let serving = async {
         port::serve(listener, stack, port_ends.cancelled(), limits).await;
     };

@@ -1,5 +1,6 @@
 //! The port: accepts connections, as many as there may be, speaks HTTP/1.1 and cleartext HTTP/2 on
-//! each, and lets calls in flight end when told to stop. Owns every connection's task.
+//! each, ends those on which nothing goes on, and lets calls in flight end when told to stop. Owns
+//! every connection's task.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
+use super::idle::Activity;
 use super::limits::FIELD_BYTES_MAX;
 use super::{Request, Response};
 
@@ -57,6 +60,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 struct Connections<S> {
     http: Builder<TokioExecutor>,
     stack: S,
+    idle_max: Duration,
     tasks: TaskTracker,
     room: Arc<Semaphore>,
     /// Calls in flight may end, and then the connection does.
@@ -70,6 +74,8 @@ struct Connections<S> {
 pub struct PortLimits {
     /// Connections at once.
     pub connections_max: usize,
+    /// How long a connection is kept on which nothing goes on.
+    pub idle_max: Duration,
     /// How long calls in flight may take when it stops.
     pub drain: Duration,
 }
@@ -86,15 +92,14 @@ pub async fn serve<S>(
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let PortLimits { connections_max, drain } = limits;
-    let calls = Connections::new(builder(), stack.clone(), connections_max);
+    let calls = Connections::new(builder(), stack.clone(), limits);
     tokio::select! {
         never = calls.accept(&listener) => match never {},
         () = stop => {}
     }
     let mut once = builder();
     once.http1().keep_alive(false);
-    let late = Connections::new(once, stack, connections_max);
+    let late = Connections::new(once, stack, limits);
     let ended = async {
         tokio::select! {
             never = late.accept(&listener) => match never {},
@@ -103,7 +108,7 @@ pub async fn serve<S>(
         drop(listener);
         late.end().await;
     };
-    if timeout(drain, ended).await.is_err() {
+    if timeout(limits.drain, ended).await.is_err() {
         let left = calls.tasks.len() + late.tasks.len();
         tracing::warn!(left, "connections were cut at the end of the drain");
     }
@@ -116,10 +121,11 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    fn new(http: Builder<TokioExecutor>, stack: S, connections_max: usize) -> Self {
+    fn new(http: Builder<TokioExecutor>, stack: S, limits: PortLimits) -> Self {
         let (ends, cut) = (CancellationToken::new(), CancellationToken::new());
+        let PortLimits { connections_max, idle_max, .. } = limits;
         let room = Arc::new(Semaphore::new(connections_max));
-        Self { http, stack, tasks: TaskTracker::new(), room, ends, cut }
+        Self { http, stack, idle_max, tasks: TaskTracker::new(), room, ends, cut }
     }
 
     async fn accept(&self, listener: &TcpListener) -> Infallible {
@@ -154,7 +160,7 @@ where
         // Small frames of live text must not wait for more.
         let _best_effort = stream.set_nodelay(true);
         let (http, stack) = (self.http.clone(), self.stack.clone());
-        let (ends, cut) = (self.ends.clone(), self.cut.clone());
+        let (ends, cut, idle_max) = (self.ends.clone(), self.cut.clone(), self.idle_max);
         async move {
             // hyper's limits begin once it knows which HTTP is spoken; until then this one holds.
             let speaks = tokio::select! {
@@ -164,18 +170,26 @@ where
             if !speaks {
                 return;
             }
-            let service =
-                stack.map_request(|r: http::Request<hyper::body::Incoming>| r.map(Body::new));
+            let activity = Activity::new();
+            let service = watched(stack, activity.clone());
             let served =
                 http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
             tokio::pin!(served);
+            let ending = async {
+                tokio::select! {
+                    () = ends.cancelled() => {}
+                    () = activity.idle(idle_max) => {}
+                }
+            };
             let outcome = tokio::select! {
                 outcome = served.as_mut() => outcome,
-                () = ends.cancelled() => {
+                () = ending => {
                     served.as_mut().graceful_shutdown();
                     tokio::select! {
                         outcome = served => outcome,
                         () = cut.cancelled() => return,
+                        // It is told, and does not take what is there for it.
+                        () = activity.idle(idle_max) => return,
                     }
                 }
             };
@@ -195,6 +209,22 @@ where
         self.cut.cancel();
         self.end().await;
     }
+}
+
+/// What answers the calls of one connection.
+fn watched<S>(
+    stack: S,
+    activity: Activity,
+) -> impl Service<http::Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let stack = stack.map_request(|request: http::Request<Incoming>| request.map(Body::new));
+    stack.map_future(move |call| activity.during(call))
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -233,12 +263,149 @@ mod tests {
 
     use super::*;
 
+    /// As long as some wait in the tests.
+    const IDLE: Duration = Duration::from_secs(100);
+    /// How far time goes on at once, so that what crosses the wire meanwhile is not late.
+    const TICK: Duration = Duration::from_millis(250);
+
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const PING: u8 = 6;
+    const GOAWAY: u8 = 7;
+    /// Settings that give a stream no room, and `GET http /` as the first stream.
+    const NO_ROOM: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
+    const ROOM: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    const GET: &[u8] = b"\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84";
+
+    /// Answers after a while, with a body of so many bytes; none: one that never comes.
+    fn slow(
+        wait: Duration,
+        length: Option<usize>,
+    ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static {
+        tower::service_fn(move |_: Request| async move {
+            sleep(wait).await;
+            let silence = futures::stream::pending::<Result<bytes::Bytes, Infallible>>();
+            Ok(Response::new(match length {
+                Some(length) => Body::from(vec![b'x'; length]),
+                None => Body::from_stream(silence),
+            }))
+        })
+    }
+
+    /// Serves a caller with a service until the caller has what it waits for.
+    async fn with<S>(service: S, calling: impl AsyncFnOnce(TcpStream))
+    where
+        S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let drain = Duration::from_secs(1);
+        let limits = PortLimits { connections_max: 9, idle_max: IDLE, drain };
+        let ticking = async {
+            let mut ticks = tokio::time::interval(TICK);
+            loop {
+                ticks.tick().await;
+            }
+        };
+        tokio::select! {
+            () = serve(listener, service, std::future::pending(), limits) => unreachable!(),
+            () = ticking => {}
+            () = async { calling(TcpStream::connect(address).await.unwrap()).await } => {}
+        }
+    }
+
+    /// Answers pings and tells of other frames, with their seconds, until the connection ends or a
+    /// time has passed.
+    async fn frames(mut stream: TcpStream, seconds: u64) -> Vec<(u8, u64)> {
+        let begun = tokio::time::Instant::now();
+        let mut seen = Vec::new();
+        let reading = async {
+            let mut head = [0; 9];
+            while stream.read_exact(&mut head).await.is_ok() {
+                let length = usize::from(u16::from_be_bytes([head[1], head[2]]));
+                let mut payload = vec![0; length];
+                stream.read_exact(&mut payload).await.unwrap();
+                seen.push((head[3], begun.elapsed().as_secs()));
+                if (head[3], head[4]) == (PING, 0) {
+                    head[4] = 1;
+                    let _gone = stream.write_all(&[&head[..], &payload].concat()).await;
+                }
+            }
+            seen.push((u8::MAX, begun.elapsed().as_secs()));
+        };
+        let _late = timeout(Duration::from_secs(seconds), reading).await;
+        seen
+    }
+
+    fn when(seen: &[(u8, u64)], kind: u8) -> Option<u64> {
+        seen.iter().find(|(known, _)| *known == kind).map(|(_, at)| *at)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_only_answers_pings_is_left() {
+        with(slow(Duration::ZERO, Some(0)), async |mut stream| {
+            stream.write_all(&[PREFACE, ROOM].concat()).await.unwrap();
+            let seen = frames(stream, 1000).await;
+            assert!(seen.iter().filter(|(kind, _)| *kind == PING).count() >= 3, "{seen:?}");
+            assert!(matches!(when(&seen, GOAWAY), Some(100..103)), "{seen:?}");
+            assert!(matches!(when(&seen, u8::MAX), Some(100..105)), "{seen:?}");
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_not_idle_however_long_its_answer_takes() {
+        for length in [Some(5), None] {
+            with(slow(3 * IDLE, length), async |mut stream| {
+                stream.write_all(&[PREFACE, ROOM, GET].concat()).await.unwrap();
+                let seen = frames(stream, 700).await;
+                assert!(matches!(when(&seen, HEADERS), Some(300..303)), "{seen:?}");
+                // After a whole answer nothing goes on; one that waits for more may wait.
+                let left = when(&seen, GOAWAY);
+                assert_eq!(left.is_some(), length.is_some(), "{seen:?}");
+                assert!(left.is_none_or(|at| (400..403).contains(&at)), "{seen:?}");
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_does_not_take_its_answer_is_left() {
+        with(slow(Duration::ZERO, Some(9000)), async |mut stream| {
+            stream.write_all(&[PREFACE, NO_ROOM, GET].concat()).await.unwrap();
+            let seen = frames(stream, 1000).await;
+            assert!(when(&seen, HEADERS).is_some() && when(&seen, DATA).is_none(), "{seen:?}");
+            assert!(matches!(when(&seen, GOAWAY), Some(100..103)), "{seen:?}");
+            assert!(matches!(when(&seen, u8::MAX), Some(200..205)), "{seen:?}");
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_of_http_1_is_kept_for_a_moment_between_calls() {
+        with(slow(3 * IDLE, Some(0)), async |mut stream| {
+            let begun = tokio::time::Instant::now();
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.unwrap();
+            assert!(rest.starts_with(b"HTTP/1.1 200 "));
+            let kept = begun.elapsed() - 3 * IDLE;
+            assert!(kept < HEADER_TIMEOUT + 4 * TICK, "{kept:?}");
+        })
+        .await;
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_does_not_say_what_it_speaks_is_left() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stack = tower::service_fn(|_: Request| async { Ok(Response::default()) });
-        let limits = PortLimits { connections_max: 9, drain: Duration::from_secs(1) };
+        let drain = Duration::from_secs(1);
+        let limits = PortLimits { connections_max: 9, idle_max: IDLE, drain };
         let serving = serve(listener, stack, std::future::pending(), limits);
         let calling = async {
             for begun in [&b""[..], b"P", &PREFACE[..23], b"GET / HT"] {

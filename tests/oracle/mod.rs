@@ -75,7 +75,8 @@ impl Both {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (rest, ours) = bind().await;
         let stack = behaviours::server(Prober::default(), false);
-        let limits = PortLimits { connections_max: 64, drain: Duration::ZERO };
+        let idle_max = Duration::from_secs(300);
+        let limits = PortLimits { connections_max: 64, idle_max, drain: Duration::ZERO };
         tasks.spawn(port::serve(rest, stack, stop.clone().cancelled_owned(), limits));
         let (grpc, upstream) = bind().await;
         let server = tonic::transport::Server::builder()

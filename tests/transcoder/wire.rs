@@ -29,7 +29,8 @@ async fn served(prober: Standard) -> Served {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
-    let limits = PortLimits { connections_max: 16, drain: Duration::ZERO };
+    let idle_max = Duration::from_secs(300);
+    let limits = PortLimits { connections_max: 16, idle_max, drain: Duration::ZERO };
     tokio::spawn(port::serve(listener, server(prober, false), stopped, limits));
     Served { url, stop }
 }

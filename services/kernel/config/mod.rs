@@ -57,6 +57,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Connections at once.
     pub connections_max: usize,
+    /// Seconds that a connection is kept on which nothing goes on.
+    pub idle_seconds_max: u64,
     /// Most bytes of a request body.
     pub body_bytes_max: usize,
     /// Most seconds of one call.
@@ -204,28 +206,8 @@ impl Config {
                 mistakes.push(what);
             }
         };
-        let (server, engine) = (&self.server, &self.engine);
-        check(
-            (1..=1 << 20).contains(&server.connections_max),
-            format!("server.connections_max is {}, must be 1 to 2^20", server.connections_max),
-        );
-        check(
-            (1024..=1 << 30).contains(&server.body_bytes_max),
-            format!("server.body_bytes_max is {}, must be 1024 to 2^30", server.body_bytes_max),
-        );
-        check(
-            server.deadline_seconds_max > 0,
-            "server.deadline_seconds_max must be 1 or more".into(),
-        );
-        for origin in &server.cors_origins {
-            check(
-                is_origin(origin),
-                format!(
-                    "server.cors_origins has {origin}, must be * or an origin as browsers write \
-                     it: https://app.example.com"
-                ),
-            );
-        }
+        let engine = &self.engine;
+        self.server.check(&mut check);
         check(
             self.store.url.starts_with("sqlite:") || self.store.url.starts_with("postgres"),
             "store.url must begin with sqlite:// or postgres://".into(),
@@ -256,6 +238,37 @@ impl Config {
             );
         }
         mistakes
+    }
+}
+
+impl ServerConfig {
+    /// Hands on what is right or wrong, with what to say of it.
+    fn check(&self, check: &mut impl FnMut(bool, String)) {
+        check(
+            (1..=1 << 20).contains(&self.connections_max),
+            format!("server.connections_max is {}, must be 1 to 2^20", self.connections_max),
+        );
+        check(
+            (1..=86400).contains(&self.idle_seconds_max),
+            format!("server.idle_seconds_max is {}, must be 1 to 86400", self.idle_seconds_max),
+        );
+        check(
+            (1024..=1 << 30).contains(&self.body_bytes_max),
+            format!("server.body_bytes_max is {}, must be 1024 to 2^30", self.body_bytes_max),
+        );
+        check(
+            self.deadline_seconds_max > 0,
+            "server.deadline_seconds_max must be 1 or more".into(),
+        );
+        for origin in &self.cors_origins {
+            check(
+                is_origin(origin),
+                format!(
+                    "server.cors_origins has {origin}, must be * or an origin as browsers write \
+                     it: https://app.example.com"
+                ),
+            );
+        }
     }
 }
 
@@ -328,12 +341,12 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_told_together() {
-        let mistakes =
-            Config::with("[store]\nurl = \"mysql://\"\n[engine]\npoll_ms = 0\n").unwrap_err();
-        assert!(
-            mistakes.contains("store.url") && mistakes.contains("engine.poll_ms"),
-            "{mistakes}"
-        );
+        let changes = "[server]\nidle_seconds_max = 0\n[store]\nurl = \"mysql://\"\n\
+            [engine]\npoll_ms = 0\n";
+        let mistakes = Config::with(changes).unwrap_err();
+        for name in ["server.idle_seconds_max", "store.url", "engine.poll_ms"] {
+            assert!(mistakes.contains(name), "{mistakes}");
+        }
     }
 
     #[test]

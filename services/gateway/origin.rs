@@ -27,9 +27,7 @@ const PREFLIGHT_S: HeaderValue = HeaderValue::from_static("3600");
 /// few more): without the first three it would know of no failure over gRPC-Web.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "grpc-status, grpc-message, grpc-status-details-bin, x-request-id, www-authenticate, allow, \
-     location, etag, retry-after, deprecation, sunset, link, content-disposition, \
-     x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, ratelimit, ratelimit-policy, \
-     idempotent-replayed, idempotency-expires, x-should-retry",
+     accept-encoding, etag, retry-after, deprecation, sunset, link",
 );
 
 /// Most characters of an origin that a failure repeats.

@@ -113,9 +113,16 @@ impl Call {
 /// The tag of a representation with these bytes.
 #[must_use]
 pub fn digest(body: &[u8]) -> String {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
     let digest = Sha256::digest(body);
-    let hex = digest.iter().take(DIGEST_BYTES).map(|byte| format!("{byte:02x}"));
-    format!("\"{}\"", hex.collect::<String>())
+    let mut tag = String::with_capacity(2 * DIGEST_BYTES + 2);
+    tag.push('"');
+    for byte in digest.iter().take(DIGEST_BYTES) {
+        tag.push(char::from(HEX[usize::from(byte >> 4)]));
+        tag.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    tag.push('"');
+    tag
 }
 
 /// A tag makes an answer worth keeping: by the caller alone, and to be asked about each time. What

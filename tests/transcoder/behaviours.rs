@@ -148,7 +148,8 @@ async fn heard(response: Response<Body>) -> (http::response::Parts, String) {
 
 /// What is wrong with the answer to a case.
 async fn faults(case: &Case<'_>) -> Result<String, Infallible> {
-    let request = request(case.method, &case.target, &case.headers, &case.body);
+    let mut request = request(case.method, &case.target, &case.headers, &case.body);
+    request.headers_mut().entry("host").or_insert(HeaderValue::from_static("api.example"));
     let (parts, text) =
         heard(server(Prober::default(), case.lenient).oneshot(request).await?).await;
     let mut faults = String::new();

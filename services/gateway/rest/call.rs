@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use tonic::{Status, metadata::MetadataMap};
 
-use crate::kernel::error::Error;
+use crate::kernel::{error::Error, reply};
 
 use super::{
     TranscoderOptions,
@@ -142,6 +142,7 @@ pub(super) fn answer(
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
     *response.headers_mut() = headers(metadata);
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(reply::NO_STORE);
     *response.extensions_mut() = extensions;
     response
 }

@@ -35,6 +35,8 @@ fn main() -> Result<(), Failure> {
         .package(".runplane")
         .extern_path(".google.protobuf", "::pbjson_types");
     let services = ServiceDefinition::from_fds(&descriptors, &options)?;
-    Generator::new().add_all(services).write(std::env::var("OUT_DIR")?)?;
+    Generator::new()
+        .add_all(services)
+        .write(std::env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?)?;
     Ok(())
 }

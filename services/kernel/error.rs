@@ -36,7 +36,7 @@ macro_rules! reasons {
         /// Why a call failed. The same word in proto, Rust, SQL, logs, metrics and docs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Reason {
-            $(#[doc = concat!("`", $code, "`, as in: ", $example)] $name,)*
+            $(#[doc = concat!("`", $code, "`, as in: `", $example, "`")] $name,)*
         }
 
         /// The table: one row a reason, in the order of the proto enum `ErrorReason`.

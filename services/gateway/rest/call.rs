@@ -46,6 +46,8 @@ pub struct Call {
     /// future of a call wants it.
     pub(super) upload: Mutex<Option<Body>>,
     pub(super) form: Form,
+    /// True for `HEAD`, which starts no stream of items.
+    pub(super) head: bool,
     /// The request's id, when the answer may be a stream.
     pub(super) request_id: String,
     /// When the caller of a stream stops waiting.
@@ -81,7 +83,7 @@ impl Call {
     /// True when the answer is to be a stream; `asked` is what the request itself says.
     #[must_use]
     pub fn streams(&self, asked: bool) -> bool {
-        asked || self.form != Form::Json
+        !self.head && (asked || self.form != Form::Json)
     }
 
     /// Answers with a message.

@@ -69,7 +69,7 @@ fn function(rule: &Rule, service: &Service) -> Result<String, Failure> {
     };
     let method = rule.method;
     let mut body = match method.client_streaming {
-        true => format!("        let request = call.upload(decode_{});\n", rule.id),
+        true => format!("        let request = call.upload(decode_{0}, piece_{0})?;\n", rule.id),
         false => format!("        let request = call.request(decode_{})?;\n", rule.id),
     };
     let begun = std::mem::take(&mut body);
@@ -159,7 +159,7 @@ fn tagged(rule: &Rule, status: &str) -> String {
             let default = if field.supports_presence() { ".unwrap_or_default()" } else { "" };
             format!(
                 "        let tag = response.get_ref().{}.clone(){default};\n        \
-                 call.reply_tagged(response, {status}, &tag)\n",
+                 call.reply_tagged(response, {status}, tag)\n",
                 names::field(name)
             )
         }

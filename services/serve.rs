@@ -35,9 +35,9 @@ use crate::keys::secret::Pepper;
 use crate::keys::{Keys, bootstrap, pepper};
 use crate::proto;
 use crate::proto::rest::{Services, deprecation, required_scope};
-use crate::proto::runplane::v1::agents_service_server::AgentsServiceServer;
-use crate::proto::runplane::v1::keys_service_server::KeysServiceServer;
-use crate::proto::runplane::v1::runs_service_server::RunsServiceServer;
+use crate::proto::runplane::v1::agents_service_server::{self, AgentsServiceServer};
+use crate::proto::runplane::v1::keys_service_server::{self, KeysServiceServer};
+use crate::proto::runplane::v1::runs_service_server::{self, RunsServiceServer};
 use crate::runs::Runs;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
@@ -137,6 +137,9 @@ pub async fn run(
     let services = services(&parts, models, &authenticator);
     let health = health(&store);
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
+    for service in SERVED {
+        reporter.set_service_status(service, ServingStatus::Serving).await;
+    }
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
     let rest = Transcoder::new(services, options(&config)?);
     let required = required(rest.clone());
@@ -165,7 +168,9 @@ pub async fn run(
             () = port_ends.cancelled() => {}
         }
         health.drain();
-        reporter.set_service_status("", ServingStatus::NotServing).await;
+        for service in SERVED {
+            reporter.set_service_status(service, ServingStatus::NotServing).await;
+        }
         // Steps in flight and calls in flight end side by side: a call may wait for a run.
         port_ends.cancel();
         engine_ends.cancel();
@@ -174,6 +179,14 @@ pub async fn run(
     store.close().await;
     worked
 }
+
+/// Services whose health gRPC tells; the empty name is the whole server.
+const SERVED: [&str; 4] = [
+    "",
+    agents_service_server::SERVICE_NAME,
+    keys_service_server::SERVICE_NAME,
+    runs_service_server::SERVICE_NAME,
+];
 
 /// What every service stands on.
 struct Parts<'a> {

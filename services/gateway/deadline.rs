@@ -100,11 +100,9 @@ impl http_body::Body for TimedBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
+        // Before the frames: some bodies never pause.
         if self.deadline.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+            return Pin::new(&mut self.inner).poll_frame(cx);
         }
         self.ended = true;
         Poll::Ready(Some(Ok(trailers())))
@@ -176,18 +174,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_late_grpc_stream_ends_with_its_status() {
-        let silent = tower::service_fn(|_: Request| async {
-            let silence = futures::stream::pending::<Result<Bytes, Infallible>>();
-            Ok::<_, Infallible>(Response::new(Body::from_stream(silence)))
-        });
-        let mut timed = DeadlineLayer { max: Duration::from_secs(9) }.layer(silent);
-        let mut request = Request::default();
-        let kind = HeaderValue::from_static("application/grpc");
-        request.headers_mut().insert(header::CONTENT_TYPE, kind);
-        request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("1S"));
-        let body = timed.call(request).await.unwrap().into_body();
-        let trailers = body.collect().await.unwrap().trailers().cloned().unwrap_or_default();
-        assert_eq!(trailers.get("grpc-status").map(HeaderValue::as_bytes), Some(&b"4"[..]));
+        let busy = || Ok::<_, Infallible>(Bytes::from_static(b"x"));
+        let silence = || Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>());
+        let noise = move || Body::from_stream(futures::stream::repeat_with(busy));
+        for body in [&silence as &(dyn Fn() -> Body + Sync), &noise] {
+            let body = body();
+            let once = std::sync::Mutex::new(Some(body));
+            let answers = tower::service_fn(move |_: Request| {
+                let body = once.lock().unwrap().take().unwrap();
+                async move { Ok::<_, Infallible>(Response::new(body)) }
+            });
+            let mut timed = DeadlineLayer { max: Duration::from_secs(9) }.layer(answers);
+            let mut request = Request::default();
+            let kind = HeaderValue::from_static("application/grpc");
+            request.headers_mut().insert(header::CONTENT_TYPE, kind);
+            request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("1S"));
+            let mut body = timed.call(request).await.unwrap().into_body();
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let frame = body.frame().await.unwrap().unwrap();
+            let status = frame.into_trailers().unwrap().remove("grpc-status");
+            assert_eq!(status.as_ref().map(HeaderValue::as_bytes), Some(&b"4"[..]));
+            assert!(body.frame().await.is_none());
+        }
     }
 
     #[test]

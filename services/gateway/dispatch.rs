@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 use tonic::{Code, Status};
 use tower::Service;
 
@@ -69,9 +69,10 @@ where
     fn call(&mut self, request: Request) -> Answer {
         if Dialect::of(request.headers()) != Dialect::Rest {
             let notice = (self.deprecated)(request.uri().path());
+            let uri = request.uri().clone();
             let call = self.grpc.call(request);
             return Box::pin(async move {
-                let mut response = call.await.map(reasoned)?;
+                let mut response = call.await.map(|response| reasoned(response, &uri))?;
                 if let Some(notice) = notice {
                     notice.write(response.headers_mut());
                 }
@@ -96,17 +97,19 @@ where
     }
 }
 
-/// A failure without a reason of ours, which tonic found before or beside our services, gets the
-/// one that fits.
-fn reasoned(response: Response) -> Response {
+/// A failure without a reason of ours, which tonic found before our services, gets the one that
+/// fits.
+fn reasoned(response: Response, uri: &Uri) -> Response {
     let headers = response.headers();
     if !headers.contains_key("grpc-status") || headers.contains_key("grpc-status-details-bin") {
         return response;
     }
-    let Some(status) = Status::from_header_map(headers).filter(|s| s.code() != Code::Ok) else {
+    // What is not found was asked of a service beside ours: health or reflection.
+    let known = |status: &Status| matches!(status.code(), Code::Ok | Code::NotFound);
+    let Some(status) = Status::from_header_map(headers).filter(|status| !known(status)) else {
         return response;
     };
-    let mut answer = Status::from(error_of(&status)).into_http::<Body>();
+    let mut answer = Status::from(error_of(&status, uri)).into_http::<Body>();
     keep(headers, answer.headers_mut(), "grpc-accept-encoding");
     answer
 }
@@ -116,6 +119,9 @@ fn keep(from: &HeaderMap, to: &mut HeaderMap, name: &'static str) {
         to.insert(name, HeaderValue::clone(value));
     }
 }
+
+/// Most characters of a path that a failure repeats.
+const PATH_CHARS: usize = 200;
 
 /// What tonic says, as our own fault, of a request that nobody could read.
 const UNREADABLE: [&str; 6] = [
@@ -127,8 +133,11 @@ const UNREADABLE: [&str; 6] = [
     "Unexpected EOF",
 ];
 
+/// The same of a request whose caller went away, or could no longer be heard.
+const BROKEN: [&str; 3] = ["reading a body", "h2 protocol error", "connection"];
+
 /// tonic tells by code and text what it could not read; only this function knows its words.
-fn error_of(status: &Status) -> Error {
+fn error_of(status: &Status, uri: &Uri) -> Error {
     let text = status.message();
     if text.contains(NO_BASE64) {
         return Error::field("body", NO_BASE64);
@@ -138,9 +147,12 @@ fn error_of(status: &Status) -> Error {
         Code::Unimplemented if text.contains("encod") || text.contains("compress") => {
             Reason::UnsupportedMediaType
         }
-        Code::Unimplemented => Reason::RouteNotFound,
+        Code::Unimplemented => return no_method(uri),
         Code::Internal if UNREADABLE.iter().any(|words| text.contains(words)) => {
             Reason::InvalidField
+        }
+        Code::Internal | Code::Unknown if BROKEN.iter().any(|words| text.contains(words)) => {
+            Reason::RequestCancelled
         }
         Code::DeadlineExceeded => Reason::RequestTimeout,
         Code::Cancelled => Reason::RequestCancelled,
@@ -151,4 +163,9 @@ fn error_of(status: &Status) -> Error {
     };
     let message = if text.is_empty() { reason.row().example } else { text };
     Error::new(reason, message)
+}
+
+fn no_method(uri: &Uri) -> Error {
+    let path: String = uri.path().chars().take(PATH_CHARS).collect();
+    Error::new(Reason::RouteNotFound, format!("no method has the path {path}"))
 }

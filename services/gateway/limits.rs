@@ -1,9 +1,12 @@
-//! What the head of a request may be: larger ones are refused before anybody reads them. hyper has
-//! limits of its own above these, which it answers without a body; `port.rs` sets them.
+//! What the head of a request may be: larger ones, and those that name no host or several, are
+//! refused before anybody reads them. hyper has limits of its own above these, which it answers
+//! without a body; `port.rs` sets them.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use http::uri::Authority;
+use http::{Version, header};
 use tower::{Layer, Service};
 
 use super::{Answer, Dialect, Request, Response, request_id};
@@ -75,7 +78,22 @@ fn check(request: &Request) -> Result<()> {
             FIELD_BYTES_MAX,
         ));
     }
-    Ok(())
+    check_host(request)
+}
+
+/// One host, as RFC 9112 (3.2) has it: with two, who is in between may have believed the other.
+fn check_host(request: &Request) -> Result<()> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let needed = request.version() == Version::HTTP_11;
+    let right = match (hosts.next(), hosts.next()) {
+        (None, _) => !needed,
+        (Some(host), None) => host.is_empty() || Authority::try_from(host.as_bytes()).is_ok(),
+        (Some(_), Some(_)) => false,
+    };
+    match right {
+        true => Ok(()),
+        false => Err(Error::field("host", "the header host must name one host, once")),
+    }
 }
 
 fn too_large(most: String, limit: usize) -> Error {

@@ -18,6 +18,9 @@ pub const DOMAIN: &str = "runplane";
 /// Header with the id of the request, on every response.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// `Cache-Control` of what is a caller's alone and true for now, such as a secret.
+pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
 /// Id of a request, in the extensions of every request: `req_` and 26 characters.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
@@ -108,6 +111,7 @@ pub fn http<B: From<Vec<u8>>>(status: &Status, request_id: &str) -> http::Respon
         StatusCode::from_u16(reason.row().http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
     if reason.row().http == 401 {
         headers.insert(
             header::WWW_AUTHENTICATE,

@@ -48,6 +48,11 @@ impl Wire {
         let _gone = self.stream.write_all(bytes).await;
     }
 
+    /// Says that nothing more will come.
+    pub async fn end(&mut self) {
+        self.stream.shutdown().await.expect("a connection");
+    }
+
     /// Everything until the connection ends.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut part = [0; 4096];

@@ -104,3 +104,54 @@ async fn there_are_as_many_connections_as_may_be() {
     drop(first);
     assert!(third.until(b"\"ok\"}").await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_request_names_one_host() {
+    let caller = Caller::new().await;
+    for (hosts, right) in [
+        ("host: a.example:80\r\n", true),
+        ("host:\r\n", true),
+        ("", false),
+        ("host: a.example\r\nhost: a.example\r\n", false),
+        ("host: a b\r\n", false),
+    ] {
+        let mut wire = Wire::to(&caller.app).await;
+        let head = format!("GET /healthz HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
+        wire.send(head.as_bytes()).await;
+        let answer = String::from_utf8_lossy(&wire.rest().await).into_owned();
+        let status = if right { "HTTP/1.1 200 " } else { "HTTP/1.1 400 " };
+        assert!(answer.starts_with(status), "{hosts:?}: {answer}");
+        assert_eq!(answer.contains("\"field\":\"host\""), !right, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_call_that_is_cut_off_is_no_fault_of_ours() {
+    let caller = Caller::new().await;
+    let mut wire = Wire::to(&caller.app).await;
+    let head = format!(
+        "POST /runplane.v1.AgentsService/ListAgents HTTP/1.1\r\nhost: x\r\n\
+         authorization: Bearer {}\r\ncontent-type: application/grpc-web+proto\r\n\
+         content-length: 50\r\n\r\n\0\0",
+        caller.app.admin
+    );
+    wire.send(head.as_bytes()).await;
+    wire.end().await;
+    let answer = String::from_utf8_lossy(&wire.rest().await).into_owned();
+    assert!(answer.contains("grpc-status: 1\r\n"), "cancelled, not internal: {answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_is_not_one_for_all_is_not_kept() {
+    let caller = Caller::new().await;
+    let agent = caller.agent().await;
+    let agent = format!("GET /v1/agents/{}", agent["id"].as_str().expect("an id"));
+    for (line, kept) in [
+        ("GET /v1/agents", "no-store"),
+        ("GET /v1/agents/agt_0", "no-store"),
+        (&agent, "private, no-cache"),
+    ] {
+        let reply = caller.ask(line, &[], b"").await;
+        assert_eq!(reply.headers["cache-control"], kept, "{line}");
+    }
+}

@@ -40,7 +40,8 @@ fn is_comparable(case: &Case<'_>) -> bool {
     let stack = ["66", "67", "74", "P18"];
     let own = case.rows.iter().any(|row| stack.contains(row)) || case.lenient;
     let header = |name: &str| case.headers.iter().any(|(other, _)| *other == name);
-    let connection = ["connection", "content-length", "origin", "accept-encoding"];
+    let connection =
+        ["connection", "content-length", "origin", "accept-encoding", "content-encoding"];
     let connection = connection.into_iter().any(header);
     let refused = REFUSED.iter().any(|path| case.target.starts_with(path));
     // Who refuses a body before its end may close the connection before the answer is read.

@@ -61,13 +61,15 @@ async fn a_deprecated_field_says_so_to_who_has_set_it() {
     }
 }
 
+const HOST: (&str, &str) = ("host", "api.example");
+
 #[tokio::test]
 async fn grpc_callers_are_told_in_metadata() {
     let prober = Standard::default();
     for kind in ["application/grpc", "application/grpc-web+proto"] {
         for (method, expected) in [("Old", OLD), ("Get", NOTHING)] {
             let target = format!("/probe.v1.ProbeService/{method}");
-            let request = request("POST", &target, &[("content-type", kind)], "\0\0\0\0\0");
+            let request = request("POST", &target, &[("content-type", kind), HOST], "\0\0\0\0\0");
             let response = server(prober.clone(), false).oneshot(request).await.unwrap();
             let reply = Reply {
                 status: response.status(),

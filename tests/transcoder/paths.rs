@@ -177,8 +177,7 @@ async fn aliases_are_other_prefixes_with_headers_of_their_own() {
         assert_eq!(reply.json()["probe"]["name"], "a/b", "{target}");
         assert_eq!(reply.json()["metadata"]["prefer"], prefer, "{target}");
     }
-    let get = http::Method::GET;
-    let path = "/probe.v1.ProbeService/Get";
-    assert_eq!(transcoder.resolve(&get, "/v2/things/a"), Some(path));
-    assert_eq!(transcoder.resolve(&get, "/v20/things/a"), None);
+    let found = |target| transcoder.find(&mut request("GET", target, &[], ""));
+    assert_eq!(found("/v2/things/a"), Some("/probe.v1.ProbeService/Get"));
+    assert_eq!(found("/v20/things/a"), None);
 }

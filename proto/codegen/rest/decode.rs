@@ -1,5 +1,6 @@
 //! Emits the decoders: one function a rule, from a call to its request: body, then query, then
-//! path.
+//! path. For a method that takes a stream another one, from what path and query say and one piece
+//! of the body to one message.
 
 use std::fmt::Write;
 
@@ -13,7 +14,12 @@ use crate::codegen::Failure;
 
 /// A decoder for each rule.
 pub fn decoders(input: &Input) -> Result<String, Failure> {
-    input.rules.iter().map(|rule| decoder(input.root, rule)).collect()
+    let one = |rule: &Rule| {
+        let piece =
+            if rule.method.client_streaming { piece(input.root, rule)? } else { String::new() };
+        Ok(decoder(input.root, rule)? + &piece)
+    };
+    input.rules.iter().map(one).collect()
 }
 
 fn decoder(root: &str, rule: &Rule) -> Result<String, Failure> {
@@ -34,19 +40,44 @@ fn decoder(root: &str, rule: &Rule) -> Result<String, Failure> {
     }
     let mutable = code.contains("m.") || code.contains("&mut m");
     let mutable = if mutable { "mut " } else { "" };
-    let start = match rule.body {
-        Body::Whole if rule.body.is_raw(&rule.method.input) => "call.raw()",
-        Body::Whole => "call.whole()?",
-        Body::Field(ref field) if !is_message(field) => "call.wrapped(FIELD)?",
-        _ => "call.empty()",
-    };
-    let start = match &rule.body {
-        Body::Field(field) => start.replace("FIELD", &format!("{:?}", field.name())),
-        _ => start.to_owned(),
-    };
     Ok(format!(
         "fn decode_{}(call: &Call) -> Decoded<{kind}> {{\n    \
-         let {mutable}m: {kind} = {start};\n{code}    Ok(m)\n}}\n\n",
+         let {mutable}m: {kind} = {};\n{code}    Ok(m)\n}}\n\n",
+        rule.id,
+        start(rule)
+    ))
+}
+
+/// What a request begins as.
+fn start(rule: &Rule) -> String {
+    match &rule.body {
+        Body::Whole if rule.body.is_raw(&rule.method.input) => "call.raw()".to_owned(),
+        Body::Whole => "call.whole()?".to_owned(),
+        Body::Field(field) if !is_message(field) => format!("call.wrapped({:?})?", field.name()),
+        Body::Field(_) | Body::Nowhere => "call.empty()".to_owned(),
+    }
+}
+
+/// Decodes one piece: it is the message, on which the path is laid, or it is a field of the head.
+fn piece(root: &str, rule: &Rule) -> Result<String, Failure> {
+    let kind = names::message(root, &rule.method.input);
+    let (head, code) = match &rule.body {
+        Body::Field(field) if !is_message(field) => {
+            let name = names::field(field.name());
+            let start = start(rule);
+            ("mut m", format!("    let piece: {kind} = {start};\n    m.{name} = piece.{name};\n"))
+        }
+        Body::Field(_) => ("mut m", body(root, rule)?),
+        Body::Whole | Body::Nowhere => {
+            let vars = rule.vars.iter().enumerate();
+            let vars = vars.map(|(index, path)| variable(root, rule, index, path));
+            let vars = vars.collect::<Result<String, _>>()?;
+            let mutable = if vars.is_empty() { "" } else { "mut " };
+            ("_", format!("    let {mutable}m: {kind} = {};\n{vars}", start(rule)))
+        }
+    };
+    Ok(format!(
+        "fn piece_{}(call: &Call, {head}: {kind}) -> Decoded<{kind}> {{\n{code}    Ok(m)\n}}\n\n",
         rule.id
     ))
 }
@@ -69,7 +100,7 @@ fn body(root: &str, rule: &Rule) -> Result<String, Failure> {
 }
 
 /// True for a field that holds one message which is an object in JSON, known by its own type.
-fn is_message(field: &FieldDescriptor) -> bool {
+pub fn is_message(field: &FieldDescriptor) -> bool {
     let kind = field.kind();
     let own = |package: &str| package != "google.protobuf";
     !field.is_list() && kind.as_message().is_some_and(|message| own(message.package_name()))

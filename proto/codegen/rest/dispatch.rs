@@ -69,7 +69,7 @@ fn function(input: &Input, rule: &Rule) -> Result<String, Failure> {
     };
     let method = rule.method;
     let mut body = match method.client_streaming {
-        true => format!("        let request = call.upload(decode_{});\n", rule.id),
+        true => format!("        let request = call.upload(decode_{0}, piece_{0})?;\n", rule.id),
         false => format!("        let request = call.request(decode_{})?;\n", rule.id),
     };
     let begun = std::mem::take(&mut body);

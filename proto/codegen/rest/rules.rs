@@ -10,7 +10,7 @@ use crate::codegen::{
     options::{self, HttpRule, Method, Service},
 };
 
-use super::{bind, template::Template};
+use super::{bind, decode, template::Template};
 
 /// One rule with what it refers to.
 pub struct Rule<'a> {
@@ -174,6 +174,14 @@ fn check_stream(method: &Method, body: &Body) -> Result<(), Failure> {
         (true, Body::Nowhere) => Err("a method that takes a stream needs a body".into()),
         (true, _) if !method.rule.stream_method.is_empty() => {
             Err("a method that takes a stream has no stream_method".into())
+        }
+        (true, _) if !method.rule.mask_field.is_empty() => {
+            Err("a method that takes a stream has no mask_field".into())
+        }
+        (true, Body::Field(field))
+            if !decode::is_message(field) && bind::oneof(field).is_some() =>
+        {
+            Err(format!("body: {} is a member of a oneof", field.name()).into())
         }
         _ => Ok(()),
     }

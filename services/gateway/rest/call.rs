@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use tonic::{Status, metadata::MetadataMap};
 
-use crate::kernel::error::Error;
+use crate::kernel::{error::Error, reply};
 
 use super::{
     TranscoderOptions,
@@ -46,6 +46,8 @@ pub struct Call {
     /// future of a call wants it.
     pub(super) upload: Mutex<Option<Body>>,
     pub(super) form: Form,
+    /// True for `HEAD`, which starts no stream of items.
+    pub(super) head: bool,
     /// The request's id, when the answer may be a stream.
     pub(super) request_id: String,
     /// When the caller of a stream stops waiting.
@@ -81,7 +83,7 @@ impl Call {
     /// True when the answer is to be a stream; `asked` is what the request itself says.
     #[must_use]
     pub fn streams(&self, asked: bool) -> bool {
-        asked || self.form != Form::Json
+        !self.head && (asked || self.form != Form::Json)
     }
 
     /// Answers with a message.
@@ -140,6 +142,7 @@ pub(super) fn answer(
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
     *response.headers_mut() = headers(metadata);
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(reply::NO_STORE);
     *response.extensions_mut() = extensions;
     response
 }

@@ -110,19 +110,9 @@ impl Transcoder {
         Self { inner: Arc::new(inner) }
     }
 
-    /// gRPC path of the method that a request would call, aliases included. Of a method and its
-    /// streaming twin it names the first; both need the same scope.
-    #[must_use]
-    pub fn resolve(&self, method: &Method, path: &str) -> Option<&'static str> {
-        let alias = alias::find(&self.inner.options.aliases, path);
-        let path = alias.as_ref().map_or(path, |(_, path)| path);
-        match self.inner.router.find(method.as_str(), path) {
-            Found::Rule(rule, _) => Some(rule.grpc),
-            Found::Methods(_) | Found::Nothing => None,
-        }
-    }
-
-    /// The same for a request, which keeps what was found: its call does not look again.
+    /// gRPC path of the method that a request calls, aliases included. Of a method and its
+    /// streaming twin it names the first; both need the same scope. The request keeps what was
+    /// found: its call does not look again.
     pub fn find(&self, request: &mut http::Request<Body>) -> Option<&'static str> {
         let alias = alias::find(&self.inner.options.aliases, request.uri().path());
         let path = alias.as_ref().map_or(request.uri().path(), |(_, path)| path);
@@ -194,6 +184,7 @@ impl Inner {
             body,
             upload,
             form,
+            head: method == Method::HEAD,
             request_id,
             deadline,
             options,
@@ -201,7 +192,7 @@ impl Inner {
         self.api.dispatch(call).await
     }
 
-    /// The form of the answer; `HEAD` never starts a stream.
+    /// The form of the answer; that of `HEAD` has no body to be of any.
     fn form(
         &self,
         method: &Method,

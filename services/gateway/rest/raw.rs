@@ -4,7 +4,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use axum::body::{Body, Bytes};
@@ -89,14 +89,15 @@ where
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Some(Err(failure)));
         }
-        let failure = match self.items.as_mut().poll_next(context) {
-            Poll::Ready(Some(Ok(message))) => {
-                return Poll::Ready(Some(Ok(message.into_parts().1)));
+        let failure = if self.is_late(context) {
+            // Before the pieces: some never pause.
+            late().into()
+        } else {
+            match ready!(self.items.as_mut().poll_next(context)) {
+                Some(Ok(message)) => return Poll::Ready(Some(Ok(message.into_parts().1))),
+                Some(Err(status)) => status,
+                None => return Poll::Ready(None),
             }
-            Poll::Ready(Some(Err(status))) => status,
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Pending if self.is_late(context) => late().into(),
-            Poll::Pending => return Poll::Pending,
         };
         // A cut connection loses what was not sent; asked to wait, the server sends it first.
         self.failure = Some(failure);
@@ -115,10 +116,12 @@ fn whole<M: Raw>(metadata: MetadataMap, extensions: http::Extensions) -> tonic::
     tonic::Response::from_parts(metadata, M::default(), extensions)
 }
 
-/// Names the type, and keeps browsers from guessing another.
+/// Names the type, keeps browsers from guessing another, and a page among the bytes from acting as
+/// one of this server's own.
 fn describe(response: &mut http::Response<Body>, kind: String) {
     let kind = HeaderValue::try_from(kind).ok().filter(|kind| !kind.is_empty());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, kind.unwrap_or(UNNAMED));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("sandbox"));
 }

@@ -206,6 +206,11 @@ where
         if self.ended {
             return Poll::Ready(None);
         }
+        // Before the items: some never pause.
+        if self.is_late(context) {
+            self.ended = true;
+            return Poll::Ready(Some(Ok(self.framing.failure(&late().into()))));
+        }
         match self.items.as_mut().poll_next(context) {
             Poll::Ready(Some(Ok(item))) => Poll::Ready(Some(Ok(self.framing.item(&item)))),
             Poll::Ready(Some(Err(status))) => {
@@ -215,10 +220,6 @@ where
             Poll::Ready(None) => {
                 self.ended = true;
                 Poll::Ready(self.framing.end().map(Ok))
-            }
-            Poll::Pending if self.is_late(context) => {
-                self.ended = true;
-                Poll::Ready(Some(Ok(self.framing.failure(&late().into()))))
             }
             Poll::Pending => self.poll_ping(context),
         }
@@ -296,6 +297,17 @@ mod tests {
             assert!(said.starts_with(begins) && said.ends_with(ends), "{all}");
             assert!(said.contains("request_timeout"), "{all}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_never_pauses_ends_at_its_deadline_too() {
+        let item = || Ok::<_, Status>("a".to_owned());
+        let mut frames = frames(Form::Lines, stream::repeat_with(item));
+        frames.deadline = Some(Box::pin(sleep_until(Instant::now() + Duration::from_secs(1))));
+        assert!(frames.next().await.unwrap().unwrap().starts_with(b"{\"result\""));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(frames.next().await.unwrap().unwrap().starts_with(b"{\"error\""));
+        assert!(frames.next().await.is_none());
     }
 
     fn frames<S>(form: Form, items: S) -> Frames<S, impl Stream<Item = ()> + Unpin> {

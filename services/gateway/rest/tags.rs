@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
-use crate::kernel::error::Error;
+use crate::kernel::{error::Error, reply};
 
 use super::{
     call::{Call, Response, document},
@@ -133,7 +133,9 @@ fn tagged(mut response: Response, tag: &str) -> Response {
     let Some(value) = value.filter(|_| one.len() == 1 && tag != "*") else { return response };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, value);
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
+    if headers.get(header::CACHE_CONTROL) == Some(&reply::NO_STORE) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
     headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
     response
 }

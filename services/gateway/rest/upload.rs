@@ -1,6 +1,6 @@
-//! Streams that callers send: one JSON document a line, or pieces of a `google.api.HttpBody`. Each
-//! piece is decoded as the body of one call, so path and query hold for every message. Called by
-//! generated dispatch; keeps one message in memory, never the stream.
+//! Streams that callers send: one JSON document a line, or pieces of a `google.api.HttpBody`. What
+//! path and query say is decoded once and holds for every message. Called by generated dispatch;
+//! keeps one message in memory, never the stream.
 
 use std::{
     pin::Pin,
@@ -28,7 +28,9 @@ use super::{
 /// Makes messages of pieces. tonic's stream of a request asks a decoder for each; ours reads JSON.
 struct Pieces<M> {
     call: Call,
-    decode: fn(&Call) -> Result<M, Error>,
+    /// What path and query say.
+    head: M,
+    decode: fn(&Call, M) -> Result<M, Error>,
 }
 
 /// A body in the framing that tonic's stream of a request reads: a zero, the length, the piece.
@@ -49,12 +51,14 @@ enum Cutter {
 }
 
 impl Call {
-    /// The request as a service that takes a stream has it. Path and query are decoded with each
-    /// piece, so a mistake in them is the failure of the first message.
-    pub fn upload<M: Send + 'static>(
+    /// The request as a service that takes a stream has it: `head` decodes what path, query and
+    /// conditions say, `piece` lays one piece of the body over that.
+    pub fn upload<M: Clone + Send + 'static>(
         &mut self,
-        decode: fn(&Self) -> Result<M, Error>,
-    ) -> tonic::Request<Streaming<M>> {
+        head: fn(&Self) -> Result<M, Error>,
+        piece: fn(&Self, M) -> Result<M, Error>,
+    ) -> Result<tonic::Request<Streaming<M>>, Status> {
+        let head = head(self)?;
         let headers = std::mem::take(&mut self.headers);
         let mut kind = HeaderMap::new();
         if let Some(value) = headers.get(header::CONTENT_TYPE) {
@@ -66,11 +70,11 @@ impl Call {
             Place::Raw => Cutter::Raw { data: Bytes::new(), begun: false, bytes_max },
             _ => Cutter::Lines { text: BytesMut::new(), seen: 0, bytes_max },
         };
-        let pieces = Pieces { call: self.piece(kind), decode };
+        let pieces = Pieces { call: self.piece(kind), head, decode: piece };
         let framed = Framed { body, cutter, piece: None, ended: false };
         let stream = Streaming::new_request(pieces, framed, None, Some(bytes_max));
         let extensions = std::mem::take(&mut self.extensions);
-        tonic::Request::from_parts(metadata(headers), extensions, stream)
+        Ok(tonic::Request::from_parts(metadata(headers), extensions, stream))
     }
 
     /// What decodes one piece.
@@ -85,6 +89,7 @@ impl Call {
             body: Bytes::new(),
             upload: Mutex::new(None),
             form: self.form,
+            head: false,
             request_id: String::new(),
             deadline: None,
             options: Arc::clone(&self.options),
@@ -92,13 +97,13 @@ impl Call {
     }
 }
 
-impl<M: Send + 'static> Decoder for Pieces<M> {
+impl<M: Clone + Send + 'static> Decoder for Pieces<M> {
     type Item = M;
     type Error = Status;
 
     fn decode(&mut self, piece: &mut DecodeBuf<'_>) -> Result<Option<M>, Status> {
         self.call.body = piece.copy_to_bytes(piece.remaining());
-        Ok(Some((self.decode)(&self.call)?))
+        Ok(Some((self.decode)(&self.call, self.head.clone())?))
     }
 }
 

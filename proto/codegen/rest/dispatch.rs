@@ -159,7 +159,7 @@ fn tagged(rule: &Rule, status: &str) -> String {
             let default = if field.supports_presence() { ".unwrap_or_default()" } else { "" };
             format!(
                 "        let tag = response.get_ref().{}.clone(){default};\n        \
-                 call.reply_tagged(response, {status}, &tag)\n",
+                 call.reply_tagged(response, {status}, tag)\n",
                 names::field(name)
             )
         }

@@ -18,17 +18,9 @@ use super::{
     table::{Answer, Answering, Rule},
 };
 
-/// Headers about one connection or one message's framing, which are nobody else's business.
-const HOPS: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::TE,
-    header::TRAILER,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::CONTENT_LENGTH,
-];
+/// Header fields that an answer usually has.
+const HEADERS: usize = 6;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// One call under way.
 pub struct Call {
@@ -117,15 +109,13 @@ pub(super) fn document(
     status: u16,
 ) -> Response {
     let mut response = answer(metadata, extensions, Body::from(body), status);
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response
 }
 
 /// What of a request's headers is metadata: all but framing.
 pub(super) fn metadata(mut headers: HeaderMap) -> MetadataMap {
-    drop_hops(&mut headers);
-    drop_named(&mut headers, is_framing);
+    drop_hops(&mut headers, is_framing);
     MetadataMap::from_headers(headers)
 }
 
@@ -152,11 +142,13 @@ pub(super) fn answer(
 pub(super) fn headers(metadata: MetadataMap) -> HeaderMap {
     let mut headers = metadata.into_headers();
     if headers.is_empty() {
-        return headers;
+        return HeaderMap::with_capacity(HEADERS);
     }
-    drop_hops(&mut headers);
-    headers.remove(header::CONTENT_TYPE);
-    drop_named(&mut headers, |name| name.as_str().starts_with("grpc-") || is_binary(name));
+    let own = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with("grpc-") || name.ends_with("-bin") || name == "content-type"
+    };
+    drop_hops(&mut headers, own);
     headers
 }
 
@@ -167,28 +159,34 @@ fn is_framing(name: &HeaderName) -> bool {
     rest.is_some_and(|rest| !matches!(rest, "timeout" | "trace-bin" | "tags-bin"))
 }
 
-fn is_binary(name: &HeaderName) -> bool {
-    name.as_str().ends_with("-bin")
+/// True for what is about one connection or one message's framing, and nobody else's business.
+fn is_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
-fn drop_named(headers: &mut HeaderMap, gone: impl Fn(&HeaderName) -> bool) {
-    let gone: Vec<_> = headers.keys().filter(|name| gone(name)).cloned().collect();
-    for name in gone {
-        headers.remove(name);
+/// Drops what concerns one connection, by its name or because `Connection` names it, and what else
+/// is gone.
+fn drop_hops(headers: &mut HeaderMap, gone: impl Fn(&HeaderName) -> bool) {
+    let gone = |name: &HeaderName| is_hop(name) || gone(name);
+    // Most requests have nothing of the kind.
+    if !headers.keys().any(gone) {
+        return;
     }
-}
-
-/// Drops what concerns one connection: what always does, and what `Connection` names.
-fn drop_hops(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let lists = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
-        let names: Vec<HeaderName> =
-            lists.flat_map(|list| list.split(',')).filter_map(|n| n.trim().parse().ok()).collect();
-        for name in names {
-            headers.remove(name);
-        }
-    }
-    for name in &HOPS {
+    let lists = headers.get_all(header::CONNECTION).iter().filter_map(|list| list.to_str().ok());
+    let listed = lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok());
+    let names: Vec<HeaderName> =
+        listed.chain(headers.keys().filter(|n| gone(n)).cloned()).collect();
+    for name in names {
         headers.remove(name);
     }
 }

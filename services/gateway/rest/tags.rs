@@ -3,7 +3,7 @@
 //! changes.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use sha2::{Digest, Sha256};
+use twox_hash::XxHash3_128;
 
 use crate::kernel::{error::Error, reply};
 
@@ -13,8 +13,10 @@ use super::{
     table::Answer,
 };
 
-/// Bytes of a digest that make a tag: chance does not repeat them.
-const DIGEST_BYTES: usize = 16;
+/// What is kept is the caller's alone, and to be asked about each time.
+const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, no-cache");
+/// What is kept depends on the coding.
+const BY_CODING: HeaderValue = HeaderValue::from_static("accept-encoding");
 
 /// What `If-Match` or `If-None-Match` lists: tags as they were written, or `*` alone.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,7 +91,7 @@ impl Call {
         &self,
         response: tonic::Response<M>,
         status: u16,
-        tag: &str,
+        tag: String,
     ) -> Answer {
         Ok(tagged(self.reply(response, status)?, tag))
     }
@@ -99,7 +101,7 @@ impl Call {
         let (metadata, message, extensions) = response.into_parts();
         let body = json::to_vec(&message);
         let tag = digest(&body);
-        Ok(tagged(document(metadata, extensions, body, status), &tag))
+        Ok(tagged(document(metadata, extensions, body, status), tag))
     }
 
     fn refuse(&self, name: &HeaderName) -> Result<(), Error> {
@@ -110,14 +112,14 @@ impl Call {
     }
 }
 
-/// The tag of a representation with these bytes.
+/// The tag of a representation with these bytes: 128 bits of XXH3, which chance does not repeat.
 #[must_use]
 pub fn digest(body: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digest = Sha256::digest(body);
-    let mut tag = String::with_capacity(2 * DIGEST_BYTES + 2);
+    let digest = XxHash3_128::oneshot(body).to_be_bytes();
+    let mut tag = String::with_capacity(2 * digest.len() + 2);
     tag.push('"');
-    for byte in digest.iter().take(DIGEST_BYTES) {
+    for byte in digest {
         tag.push(char::from(HEX[usize::from(byte >> 4)]));
         tag.push(char::from(HEX[usize::from(byte & 15)]));
     }
@@ -125,18 +127,17 @@ pub fn digest(body: &[u8]) -> String {
     tag
 }
 
-/// A tag makes an answer worth keeping: by the caller alone, and to be asked about each time. What
-/// is kept depends on the coding.
-fn tagged(mut response: Response, tag: &str) -> Response {
-    let mut one = Vec::new();
-    let value = list(tag, &mut one).and_then(|()| HeaderValue::from_str(tag).ok());
-    let Some(value) = value.filter(|_| one.len() == 1 && tag != "*") else { return response };
+/// An answer with its tag, which makes it worth keeping. What is no tag is left out.
+fn tagged(mut response: Response, tag: String) -> Response {
+    let whole = tag != "*" && tag_length(&tag) == Some(tag.len());
+    let value = HeaderValue::try_from(tag).ok().filter(|_| whole);
+    let Some(value) = value else { return response };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, value);
     if headers.get(header::CACHE_CONTROL) == Some(&reply::NO_STORE) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        headers.insert(header::CACHE_CONTROL, ASK_AGAIN);
     }
-    headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    headers.append(header::VARY, BY_CODING);
     response
 }
 
@@ -232,6 +233,6 @@ mod tests {
     fn another_body_has_another_tag() {
         assert_eq!(digest(b"{}"), digest(b"{}"));
         assert_ne!(digest(b"{}"), digest(b"{ }"));
-        assert_eq!(tag_length(&digest(b"")), Some(2 * DIGEST_BYTES + 2));
+        assert_eq!(tag_length(&digest(b"")), Some(34));
     }
 }

@@ -28,7 +28,7 @@ oracle:
 lint:
     .ci/lint
 
-# Exactly what CI runs: lint and test.
+# Exactly what CI runs: lints, tests, the Envoy oracle, schemathesis, ProtoJSON conformance.
 check:
     .ci/run
 

@@ -144,7 +144,9 @@ async fn serve(config: Config) -> Outcome<()> {
     telemetry::init(&config.log)?;
     let listen = config.server.listen;
     let server = Server::build(config).await?;
-    let listener = TcpListener::bind(listen).await.map_err(|e| format!("{listen}: {e}"))?;
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        format!("cannot listen at {listen} (server.listen, RUNPLANE__SERVER__LISTEN): {error}")
+    })?;
     if let Some(key) = server.first_key().await? {
         println!("First admin key, shown this once: {}", key.expose_secret());
     }

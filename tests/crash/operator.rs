@@ -20,6 +20,19 @@ async fn a_second_process_on_the_same_file_is_refused() {
     assert_eq!(api.get("/readyz").await.0, 200, "the first is not disturbed");
 }
 
+#[tokio::test]
+async fn an_address_in_use_is_named_with_its_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let program = Program::new(&format!("[server]\nlisten = \"{address}\""));
+    let refused = program.command(&["serve"]).await;
+    assert_eq!((refused.status.code(), &*out(&refused)), (Some(1), ""));
+    let why = err(&refused);
+    for named in [&*address.to_string(), "server.listen", "RUNPLANE__SERVER__LISTEN", "in use"] {
+        assert!(why.contains(named), "{named}: {why}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_key_is_printed_once_and_secrets_are_for_the_owner_only() {
     let mut program = Program::new("");

@@ -65,7 +65,7 @@ fn decisions_are_numbered_without_a_gap_and_name_their_cost() {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
     let whole = "# 0001: X\n\n## Context\n\n## Decision\n\n## Cost\n";
     assert_eq!(undecided(1, &Source::new("docs/adr/0001-x.md", whole)).len(), 0);
-    assert_eq!(undecided(2, &Source::new("docs/adr/0003-x.md", "# X")).len(), 4);
+    assert_eq!(undecided(2, &Source::new("docs/adr/0003-x.md", "# X")).len(), 5);
 }
 
 #[test]
@@ -129,6 +129,9 @@ fn undecided(number: usize, adr: &Source) -> Vec<Fault> {
     let mut faults = Vec::new();
     if !adr.path.starts_with(&format!("docs/adr/{number:04}-")) {
         faults.push(adr.fault(0, &format!("the decision {number:04} is missing or doubled")));
+    }
+    if !adr.text.starts_with(&format!("# {number:04}: ")) {
+        faults.push(adr.fault(0, &format!("its title does not begin with `# {number:04}: `")));
     }
     let parts = ["## Context", "## Decision", "## Cost"];
     let missing = parts.iter().filter(|part| !adr.text.lines().any(|line| line == **part));

@@ -64,7 +64,11 @@ impl Rule {
             }
         }
         if !self.pattern.is_empty() {
-            schema.insert("pattern".to_owned(), self.pattern.clone().into());
+            let texts = match schema.get_mut("items") {
+                Some(Value::Object(items)) => items,
+                _ => &mut *schema,
+            };
+            texts.insert("pattern".to_owned(), self.pattern.clone().into());
         }
         if !self.example.is_empty() {
             let example = parsed(&self.example, "transcode.v1.field.example")?;

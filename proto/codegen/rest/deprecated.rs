@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, prost_types::Timestamp};
 
 use super::{Input, bind, names, rules::Rule};
 use crate::codegen::{
@@ -11,8 +11,8 @@ use crate::codegen::{
     options::{self, Deprecation, Method},
 };
 
-/// Days from the first of March of the year 0 to the first of January 1970.
-const DAYS_TO_1970: i64 = 719_468;
+/// Seconds of a day.
+const DAY: i64 = 86_400;
 
 /// The table, and the functions.
 pub fn deprecated(input: &Input) -> Result<String, Failure> {
@@ -34,20 +34,17 @@ pub fn deprecated(input: &Input) -> Result<String, Failure> {
          Some(&DEPRECATIONS[at].1)\n}}\n\n",
         rows.concat()
     );
-    let mut messages = BTreeMap::new();
-    for rule in &input.rules {
-        reach(&rule.method.input, &mut messages)?;
-    }
-    for message in messages.values() {
-        code += &function(input.root, message)?;
+    for message in input.touched.values() {
+        code += &function(input, message)?;
     }
     Ok(code)
 }
 
 /// Name of the function that tells which deprecated field of a rule's request was set; none: it has
 /// no such field.
-pub fn teller(rule: &Rule) -> Result<Option<String>, Failure> {
-    Ok(is_touched(&rule.method.input)?.then(|| name(&rule.method.input)))
+pub fn teller(input: &Input, rule: &Rule) -> Option<String> {
+    let message = &rule.method.input;
+    input.touched.contains_key(message.full_name()).then(|| name(message))
 }
 
 /// The notice of a rule's method, as an expression.
@@ -58,19 +55,12 @@ pub fn of_method(rule: &Rule) -> Result<String, Failure> {
     }
 }
 
-/// True when a message, or what lies in it, has a deprecated field.
-fn is_touched(message: &MessageDescriptor) -> Result<bool, Failure> {
-    let mut messages = BTreeMap::new();
-    reach(message, &mut messages)?;
-    Ok(messages.contains_key(message.full_name()))
-}
+/// Messages of requests that have a deprecated field or reach one, by full name.
+pub type Touched = BTreeMap<String, MessageDescriptor>;
 
-/// Collects messages that have a deprecated field or reach one.
-fn reach(
-    message: &MessageDescriptor,
-    touched: &mut BTreeMap<String, MessageDescriptor>,
-) -> Result<(), Failure> {
-    let mut seen = vec![message.clone()];
+/// Finds them.
+pub fn touched(rules: &[Rule]) -> Result<Touched, Failure> {
+    let mut seen: Vec<_> = rules.iter().map(|rule| rule.method.input.clone()).collect();
     let mut next = 0;
     while let Some(message) = seen.get(next).cloned() {
         let inner = message.fields().filter_map(|field| inner(&field));
@@ -78,6 +68,7 @@ fn reach(
         seen.extend(new);
         next += 1;
     }
+    let mut touched = Touched::new();
     // What reaches something touched is touched, as long as that adds any.
     loop {
         let before = touched.len();
@@ -90,7 +81,7 @@ fn reach(
             }
         }
         if touched.len() == before {
-            return Ok(());
+            return Ok(touched);
         }
     }
 }
@@ -105,7 +96,8 @@ fn inner(field: &FieldDescriptor) -> Option<MessageDescriptor> {
     message.filter(|message| !message.package_name().starts_with("google."))
 }
 
-fn function(root: &str, message: &MessageDescriptor) -> Result<String, Failure> {
+fn function(input: &Input, message: &MessageDescriptor) -> Result<String, Failure> {
+    let root = input.root;
     let mut body = String::new();
     for field in message.fields() {
         if let Some(deprecation) = options::field_deprecation(&field)? {
@@ -116,7 +108,8 @@ fn function(root: &str, message: &MessageDescriptor) -> Result<String, Failure> 
                 is_set(root, &field)
             );
         }
-        if let Some(inner) = inner(&field).filter(|inner| is_touched(inner).unwrap_or(true)) {
+        let inner = inner(&field).filter(|inner| input.touched.contains_key(inner.full_name()));
+        if let Some(inner) = inner {
             body += &format!(
                 "    if let Some(notice) = {} {{\n        return Some(notice);\n    }}\n",
                 within(root, &field, &name(&inner))
@@ -169,62 +162,40 @@ fn method_notice(method: &Method, deprecation: &Deprecation) -> Result<String, F
 /// The notice as an expression, with its headers as they are sent.
 fn notice(deprecation: &Deprecation) -> Result<String, Failure> {
     let Deprecation { since, sunset, link } = deprecation;
-    let begin = day(since).ok_or_else(|| format!("since {since:?} is no day like 2026-01-31"))?;
-    let end = match sunset.as_str() {
-        "" => None,
-        text => {
-            Some(day(text).ok_or_else(|| format!("sunset {text:?} is no day like 2026-01-31"))?)
-        }
+    let named = |name: &str, text: &str| {
+        day(text).ok_or_else(|| format!("{name} {text:?} is no day like 2026-01-31"))
     };
-    if end.is_some_and(|end| end < begin) {
-        return Err(format!("sunset {sunset} is before since {since}").into());
+    let begin = named("since", since)?;
+    let mut end = String::new();
+    if !sunset.is_empty() {
+        let second = named("sunset", sunset)?;
+        if second < begin {
+            return Err(format!("sunset {sunset} is before since {since}").into());
+        }
+        end = http_date(sunset, second).unwrap_or_default();
     }
     if !link.is_empty() && (!link.starts_with("https://") || link.contains(['<', '>', '"', ' '])) {
         return Err(format!("link {link:?} is no https URL").into());
     }
     let link =
         if link.is_empty() { String::new() } else { format!("<{link}>; rel=\"deprecation\"") };
-    Ok(format!(
-        "Notice {{ since: {:?}, sunset: {:?}, link: {link:?} }}",
-        format!("@{}", begin * 86_400),
-        end.map(http_date).unwrap_or_default()
-    ))
+    Ok(format!("Notice {{ since: \"@{begin}\", sunset: {end:?}, link: {link:?} }}"))
 }
 
-/// Days from 1970 to a day that is written as in `2026-01-31`.
+/// The second at which a day begins that is written as in `2026-01-31`.
 fn day(text: &str) -> Option<i64> {
-    let parts: Vec<i64> = text.split('-').map(|part| part.parse().ok()).collect::<Option<_>>()?;
-    let [year, month, day] = parts[..] else { return None };
-    if text.len() != 10 || !(1970..=9999).contains(&year) {
-        return None;
-    }
-    // Years that begin in March end with the day that leaps.
-    let from_march = (month + 9) % 12;
-    let year = if month < 3 { year - 1 } else { year };
-    let of_year = (153 * from_march + 2) / 5 + day - 1;
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year - DAYS_TO_1970;
-    (civil(days) == (parts[0], month, day)).then_some(days)
+    let begin: Timestamp = text.parse().ok()?;
+    let written = format!("{text}T00:00:00Z");
+    (begin.seconds >= 0 && begin.to_string() == written).then_some(begin.seconds)
 }
 
-/// Year, month and day of a number of days from 1970.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + DAYS_TO_1970;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (year + era * 400 + i64::from(month < 3), month, day)
-}
-
-/// Midnight of a day as HTTP writes it.
-fn http_date(days: i64) -> String {
+/// Midnight of such a day, and the second that it is, as HTTP writes it.
+fn http_date(day: &str, begin: i64) -> Option<String> {
     const WEEK: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (year, month, day) = civil(days);
-    let pick = |names: &[&'static str], at: i64| names[usize::try_from(at).unwrap_or_default()];
-    let (week, month) = (pick(&WEEK, days % 7), pick(&MONTHS, month - 1));
-    format!("{week}, {day:02} {month} {year} 00:00:00 GMT")
+    let [year, month, day] = day.split('-').collect::<Vec<_>>()[..] else { return None };
+    let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
+    let week = WEEK[usize::try_from(begin / DAY % 7).ok()?];
+    Some(format!("{week}, {day} {month} {year} 00:00:00 GMT"))
 }

@@ -44,7 +44,7 @@ pub fn services(input: &Input) -> Result<String, Failure> {
     code += &dispatch(input);
     write!(code, "}}\n\nimpl<{bounds}> Services<{params}> {{\n")?;
     for rule in &input.rules {
-        code += &function(rule, &input.services[rule.service])?;
+        code += &function(input, rule)?;
     }
     code += "}\n\n";
     Ok(code)
@@ -62,8 +62,8 @@ fn dispatch(input: &Input) -> String {
     )
 }
 
-fn function(rule: &Rule, service: &Service) -> Result<String, Failure> {
-    let short = short(service);
+fn function(input: &Input, rule: &Rule) -> Result<String, Failure> {
+    let short = short(&input.services[rule.service]);
     let call = |method: &str| {
         format!("{short}::{}(&self.{}, request).await?", names::field(method), names::field(&short))
     };
@@ -90,7 +90,7 @@ fn function(rule: &Rule, service: &Service) -> Result<String, Failure> {
     // A stream of requests is past by the time that one of them says something, and a deprecated
     // method says more than its fields.
     let silent = method.client_streaming || method.rule.deprecation.is_some();
-    let teller = deprecated::teller(rule)?.filter(|_| !silent);
+    let teller = deprecated::teller(input, rule).filter(|_| !silent);
     if let Some(tell) = teller {
         body = format!(
             "        let notice = {tell}(request.get_ref());\n        \

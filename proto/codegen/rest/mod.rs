@@ -20,6 +20,7 @@ struct Input<'a> {
     root: &'a str,
     services: &'a [super::options::Service],
     rules: Vec<rules::Rule<'a>>,
+    touched: deprecated::Touched,
 }
 
 /// The REST code of a set; none: it has no rules.
@@ -28,7 +29,9 @@ pub fn generate(model: &Model<'_>) -> Result<Option<String>, Failure> {
     if rules.is_empty() {
         return Ok(None);
     }
-    let input = Input { model, root: model.set.root, services: &model.services, rules };
+    let touched = deprecated::touched(&rules)?;
+    let (root, services) = (model.set.root, &model.services[..]);
+    let input = Input { model, root, services, rules, touched };
     let mut code = format!(
         "// @generated from the services and their google.api.http rules.\n\
          #[allow(unused_imports)]\n\

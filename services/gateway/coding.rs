@@ -4,6 +4,8 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use async_compression::Level;
@@ -12,7 +14,8 @@ use async_compression::tokio::bufread::{
 };
 use async_compression::zstd::{CParameter, DParameter};
 use axum::body::Body;
-use futures::TryStreamExt;
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
 use http::header::Entry;
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as _;
@@ -32,6 +35,13 @@ const CHUNK: usize = 16 * 1024;
 
 /// Largest window of zstd, as a power of two: what RFC 9659 lets senders use over HTTP.
 const WINDOW_LOG_MAX: u32 = 23;
+
+/// Most coded bytes that are read ahead of what they come to: a block, and what a connection hands
+/// over at once.
+const AHEAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes that a coded body has come to so far.
+type Made = Arc<AtomicUsize>;
 
 /// Makes [`Coded`] services.
 #[derive(Debug, Clone, Copy)]
@@ -164,26 +174,29 @@ impl Coding {
         }
     }
 
-    fn decode(self, reader: impl AsyncBufRead + Send + Unpin + 'static) -> Body {
+    fn decode(self, reader: impl AsyncBufRead + Send + Unpin + 'static, made: Made) -> Body {
         match self {
             Self::Zstd => {
                 let window = [DParameter::window_log_max(WINDOW_LOG_MAX)];
                 let mut decoder = ZstdDecoder::with_params(reader, &window);
                 decoder.multiple_members(true);
-                self.checked(decoder)
+                self.checked(decoder, made)
             }
-            Self::Brotli => self.checked(BrotliDecoder::new(reader)),
+            Self::Brotli => self.checked(BrotliDecoder::new(reader), made),
             Self::Gzip => {
                 let mut decoder = GzipDecoder::new(reader);
                 decoder.multiple_members(true);
-                self.checked(decoder)
+                self.checked(decoder, made)
             }
         }
     }
 
     /// A failure of the decoder is the caller's; one of the connection stays what it is.
-    fn checked(self, decoder: impl AsyncRead + Send + 'static) -> Body {
+    fn checked(self, decoder: impl AsyncRead + Send + 'static, made: Made) -> Body {
         let stream = ReaderStream::with_capacity(decoder, CHUNK);
+        let stream = stream.inspect_ok(move |bytes| {
+            made.fetch_add(bytes.len(), Ordering::Relaxed);
+        });
         Body::from_stream(stream.map_err(move |error| -> axum::BoxError {
             if error.get_ref().is_some_and(|inner| inner.is::<axum::Error>()) {
                 return error.into();
@@ -217,8 +230,25 @@ fn decoded(request: Request) -> Result<Request> {
         return Ok(Request::from_parts(parts, body));
     };
     parts.headers.remove(header::CONTENT_LENGTH);
-    let reader = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
-    Ok(Request::from_parts(parts, coding.decode(reader)))
+    let made = Made::default();
+    let reader = StreamReader::new(paced(body, Arc::clone(&made)));
+    Ok(Request::from_parts(parts, coding.decode(reader, made)))
+}
+
+/// A coded body, for as long as it comes to something: empty members without end would be read for
+/// ever, and never be too large.
+fn paced(body: Body, made: Made) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin {
+    let mut read = 0_usize;
+    body.into_data_stream().map(move |data| {
+        let data = data.map_err(io::Error::other)?;
+        read = read.saturating_add(data.len());
+        if read > made.load(Ordering::Relaxed).saturating_add(AHEAD_BYTES_MAX) {
+            let message = format!("more than {AHEAD_BYTES_MAX} bytes of the body come to nothing");
+            let error = Error::field("content-encoding", message);
+            return Err(io::Error::other(axum::Error::new(error)));
+        }
+        Ok(data)
+    })
 }
 
 fn unsupported(name: &str) -> Error {

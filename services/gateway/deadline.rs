@@ -174,22 +174,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_late_grpc_stream_ends_with_its_status() {
-        let busy = || Ok::<_, Infallible>(Bytes::from_static(b"x"));
-        let silence = || Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>());
-        let noise = move || Body::from_stream(futures::stream::repeat_with(busy));
-        for body in [&silence as &(dyn Fn() -> Body + Sync), &noise] {
-            let body = body();
-            let once = std::sync::Mutex::new(Some(body));
-            let answers = tower::service_fn(move |_: Request| {
-                let body = once.lock().unwrap().take().unwrap();
-                async move { Ok::<_, Infallible>(Response::new(body)) }
-            });
-            let mut timed = DeadlineLayer { max: Duration::from_secs(9) }.layer(answers);
-            let mut request = Request::default();
-            let kind = HeaderValue::from_static("application/grpc");
-            request.headers_mut().insert(header::CONTENT_TYPE, kind);
-            request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("1S"));
-            let mut body = timed.call(request).await.unwrap().into_body();
+        let noise = futures::stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from_static(b"x")));
+        let silence = futures::stream::pending::<Result<Bytes, Infallible>>();
+        for inner in [Body::from_stream(silence), Body::from_stream(noise)] {
+            let deadline = Box::pin(sleep_until(Instant::now() + Duration::from_secs(1)));
+            let mut body = TimedBody { inner, deadline, ended: false };
             tokio::time::advance(Duration::from_secs(1)).await;
             let frame = body.frame().await.unwrap().unwrap();
             let status = frame.into_trailers().unwrap().remove("grpc-status");

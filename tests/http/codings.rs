@@ -145,6 +145,20 @@ async fn bodies_that_burst_or_break_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn bodies_that_come_to_nothing_are_not_read_for_ever() {
+    let caller = Caller::new().await;
+    for coding in ["gzip", "zstd"] {
+        let nothing = encode(coding, b"").await;
+        let body = nothing.repeat((3 << 20) / nothing.len());
+        let reply = caller.ask("POST /v1/agents", &[("content-encoding", coding)], &body).await;
+        let facts = reply.fails("invalid_field");
+        assert_eq!(facts["field"], "content-encoding", "{coding}");
+        let body = String::from_utf8_lossy(&reply.body).into_owned();
+        assert!(body.contains("come to nothing"), "{coding}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_unknown_coding_is_told_the_known_ones() {
     let caller = Caller::new().await;
     for name in ["deflate", "compress", "snappy", "gzip, br", "gzip, gzip", "*"] {

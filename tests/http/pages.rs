@@ -27,9 +27,9 @@ async fn each_form_of_a_file_has_a_tag_of_its_own() {
             for known in [etag, &format!("\"x\", W/{etag}"), "*"] {
                 let reply = ask(&caller, file, gzip, known).await;
                 assert_eq!((reply.status.as_u16(), reply.header("etag")), (304, etag), "{file}");
-                for name in ["vary", "cache-control"] {
-                    assert_eq!(reply.header(name), mine.header(name), "{file}");
-                }
+                let kept =
+                    |reply: &Reply| ["vary", "cache-control"].map(|n| reply.header(n).to_owned());
+                assert_eq!(kept(&reply), kept(mine), "{file}");
                 assert!(reply.body.is_empty() && reply.header("content-length").is_empty());
             }
             let reply = ask(&caller, file, gzip, other.header("etag")).await;

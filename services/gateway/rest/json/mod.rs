@@ -27,6 +27,9 @@ pub use registry::{Entry, find};
 pub use shape::{Enum, List, Map, Mask, Null, Plain, Shape};
 pub use write::Writer;
 
+/// Bytes to begin an answer with: most resources fit without growing more than once.
+const BYTES_USUAL: usize = 1024;
+
 /// A value with a JSON form: a message, a scalar or a well-known type.
 pub trait Json: Sized + Default {
     /// True when JSON `null` is a value of this type and not the absence of one.
@@ -67,14 +70,14 @@ pub trait JsonEnum: Sized + Copy + Into<i32> + TryFrom<i32> {
 /// Writes a message as compact JSON. What has no JSON form, such as a time beyond the year 9999,
 /// becomes `null`.
 pub fn to_vec<M: Json>(message: &M) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(BYTES_USUAL);
     append(message, &mut out);
     out
 }
 
 /// The JSON that a function writes.
 pub fn written(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
-    let mut writer = Writer::new(Vec::with_capacity(256), &Options::DEFAULT);
+    let mut writer = Writer::new(Vec::with_capacity(BYTES_USUAL), &Options::DEFAULT);
     write(&mut writer);
     writer.into_bytes()
 }
@@ -88,7 +91,7 @@ pub fn append<M: Json>(message: &M, out: &mut Vec<u8>) {
 
 /// Writes a message as compact JSON; fails when something in it has no JSON form.
 pub fn try_to_vec<M: Json>(message: &M, options: &Options) -> Result<Vec<u8>, JsonError> {
-    let mut writer = Writer::new(Vec::with_capacity(256), options);
+    let mut writer = Writer::new(Vec::with_capacity(BYTES_USUAL), options);
     message.write_json(&mut writer);
     writer.finish()
 }

@@ -112,8 +112,8 @@ async fn from_memory(kind: Kind, listener: TcpListener, folder: &Path) -> Outcom
         Kind::Transcoder => {
             let memory = Arc::new(Memory::load(folder)?);
             let transcoder = Transcoder::new(services(&memory), TranscoderOptions::default());
-            // As the handlers by hand are served: the timers of our port are not the transcoder's. It
-            // routes by itself, as their router does.
+            // As the handlers by hand are served: the timers of our port are not the transcoder's.
+            // It routes by itself, as their router does.
             let each = tower::make::Shared::new(transcoder);
             axum::serve(listener, each).with_graceful_shutdown(ended).await?;
         }

@@ -260,7 +260,10 @@ on_both! {
                 continue;
             }
             for run in &runs {
-                while !rig.ended(*run).await.is_terminal() {}
+                while !rig.ended(*run).await.is_terminal() {
+                    // What was given back, after a lost race say, waits for the clock.
+                    rig.db.clock.advance(Duration::from_secs(1));
+                }
             }
             worker.stop().await;
         }

@@ -13,6 +13,7 @@ use tower::Service;
 
 use super::health::Health;
 use super::openapi::Pages;
+use super::rest::no_route;
 use super::rest::notice::Notice;
 use super::web::NO_BASE64;
 use super::{Answer, Dialect, Request, Response};
@@ -120,9 +121,6 @@ fn keep(from: &HeaderMap, to: &mut HeaderMap, name: &'static str) {
     }
 }
 
-/// Most characters of a path that a failure repeats.
-const PATH_CHARS: usize = 200;
-
 /// What tonic says, as our own fault, of a request that nobody could read.
 const UNREADABLE: [&str; 6] = [
     "decode",
@@ -147,7 +145,7 @@ fn error_of(status: &Status, uri: &Uri) -> Error {
         Code::Unimplemented if text.contains("encod") || text.contains("compress") => {
             Reason::UnsupportedMediaType
         }
-        Code::Unimplemented => return no_method(uri),
+        Code::Unimplemented => return no_route(uri.path()),
         Code::Internal if UNREADABLE.iter().any(|words| text.contains(words)) => {
             Reason::InvalidField
         }
@@ -163,9 +161,4 @@ fn error_of(status: &Status, uri: &Uri) -> Error {
     };
     let message = if text.is_empty() { reason.row().example } else { text };
     Error::new(reason, message)
-}
-
-fn no_method(uri: &Uri) -> Error {
-    let path: String = uri.path().chars().take(PATH_CHARS).collect();
-    Error::new(Reason::RouteNotFound, format!("no method has the path {path}"))
 }

@@ -255,7 +255,9 @@ fn other_method(method: &Method, methods: &[&str]) -> Answer {
     Ok(response)
 }
 
-fn no_route(path: &str) -> Error {
+/// The failure of a path that no method has, whatever the dialect.
+#[must_use]
+pub fn no_route(path: &str) -> Error {
     let path: String = path.chars().take(200).collect();
     Error::new(Reason::RouteNotFound, format!("no method has the path {path}"))
 }

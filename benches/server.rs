@@ -182,7 +182,7 @@ async fn product(listener: &TcpListener, file: &Path) -> Outcome<Server> {
     telemetry::init(&config.log)?;
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let server = Server::build(config).await?;
-    let key = server.key(Environment::Live, "bench", &[Grant::Admin]).await?;
+    let key = server.key(Environment::Live, "bench", &[Grant::ADMIN]).await?;
     let key = key.expose_secret().to_owned();
     let address = listener.local_addr()?.to_string();
     say(&serde_json::to_string(&Ready { address, key, beside: None })?)?;

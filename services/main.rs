@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use runplane::kernel::Environment;
-use runplane::kernel::caller::Grant;
+use runplane::kernel::caller::{Grant, Level};
 use runplane::kernel::config::Config;
+use runplane::kernel::grants;
 use runplane::kernel::telemetry;
 use runplane::serve::{self, Server};
 use runplane::{demo, gateway, kernel};
@@ -65,8 +66,8 @@ enum KeysCommand {
         #[arg(long, default_value = "operator")]
         name: String,
         /// What the key may do; give it more than once for more than one.
-        #[arg(long = "scope", value_enum, default_values_t = [ScopeArg::Admin])]
-        scopes: Vec<ScopeArg>,
+        #[arg(long = "scope", value_parser = grant, default_value = "admin")]
+        scopes: Vec<Grant>,
         /// Environment that the key opens.
         #[arg(long, value_enum, default_value_t = EnvironmentArg::Live)]
         environment: EnvironmentArg,
@@ -79,13 +80,6 @@ struct Common {
     /// over both.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ScopeArg {
-    Read,
-    Run,
-    Admin,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -123,8 +117,7 @@ async fn command(command: Command) -> Outcome<()> {
         }
         Command::Keys { command: KeysCommand::Create { common, name, scopes, environment } } => {
             let server = Server::build(Config::load(common.config.as_deref())?).await?;
-            let grants: Vec<Grant> = scopes.into_iter().map(grant).collect();
-            let secret = server.key(place(environment), &name, &grants).await?;
+            let secret = server.key(place(environment), &name, &scopes).await?;
             println!("{}", secret.expose_secret());
             server.store.close().await;
             Ok(())
@@ -181,12 +174,9 @@ async fn interruptible(
     }
 }
 
-fn grant(scope: ScopeArg) -> Grant {
-    match scope {
-        ScopeArg::Read => Grant::Read,
-        ScopeArg::Run => Grant::Run,
-        ScopeArg::Admin => Grant::Admin,
-    }
+fn grant(text: &str) -> Result<Grant, String> {
+    let known = Grant::parse(text).filter(|grant| grant.fits(Level::Project));
+    known.ok_or_else(|| format!("must be one of: {}", grants::choices(Level::Project)))
 }
 
 fn place(environment: EnvironmentArg) -> Environment {

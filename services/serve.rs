@@ -27,10 +27,10 @@ use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack};
 use crate::kernel::caller::Grant;
-use crate::kernel::config::{AliasConfig, Config};
+use crate::kernel::config::{AliasConfig, Config, Plans};
 use crate::kernel::models::ModelTable;
 use crate::kernel::page::Cursors;
-use crate::kernel::{Clock, Environment, Error, Result, Scope, json};
+use crate::kernel::{Clock, Environment, Error, Result, json};
 use crate::keys::secret::Pepper;
 use crate::keys::{Keys, bootstrap, pepper};
 use crate::proto;
@@ -97,13 +97,12 @@ impl Server {
     /// # Errors
     /// Those of the store.
     pub async fn first_key(&self) -> Result<Option<SecretString>> {
-        let (project, made) = bootstrap::project(&self.store, &self.pepper, &self.clock).await?;
+        let parts = (&self.store, &self.pepper, &self.clock);
+        let (space, made) = bootstrap::first(parts, Environment::Live).await?;
         if !made {
             return Ok(None);
         }
-        let scope = Scope { project, environment: Environment::Live };
-        let parts = (&self.store, &self.pepper, &self.clock);
-        Ok(Some(bootstrap::key(parts, scope, "first key", &[Grant::Admin]).await?))
+        Ok(Some(bootstrap::key(parts, space, "first key", &[Grant::ADMIN]).await?))
     }
 
     /// A new key of the first project.
@@ -116,9 +115,9 @@ impl Server {
         name: &str,
         grants: &[Grant],
     ) -> Result<SecretString> {
-        let (project, _) = bootstrap::project(&self.store, &self.pepper, &self.clock).await?;
         let parts = (&self.store, &self.pepper, &self.clock);
-        bootstrap::key(parts, Scope { project, environment }, name, grants).await
+        let (space, _) = bootstrap::first(parts, environment).await?;
+        bootstrap::key(parts, space, name, grants).await
     }
 }
 
@@ -132,7 +131,10 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let Server { config, store, engine, clock, pepper, runtime, models } = server;
-    let (authenticator, toucher) = Authenticator::new(store.clone(), pepper.clone(), clock.clone());
+    let plans = Plans::new(&config.limits.plan, config.plans.clone());
+    let plans = plans.ok_or_else(|| Error::internal("limits.plan is no plan"))?;
+    let (authenticator, toucher) =
+        Authenticator::new(store.clone(), pepper.clone(), plans, clock.clone());
     let parts = Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper };
     let services = services(&parts, models, &authenticator);
     let health = health(&store);

@@ -15,9 +15,11 @@ use tower::{Layer, Service};
 use uuid::Uuid;
 
 use super::{Answer, Dialect, Request, Response, request_id};
-use crate::kernel::caller::Grant;
+use crate::kernel::caller::{Grant, Level};
+use crate::kernel::config::Plans;
 use crate::kernel::{Caller, Clock, Error, Reason, Result, Scope, Timestamp};
 use crate::keys::secret::{self, Pepper};
+use crate::store::tenants::{self, Tenant};
 use crate::store::{Store, keys};
 
 /// How long a replica may go on with what it knows of a key: the bound on revocation.
@@ -40,6 +42,8 @@ pub type Required = Arc<dyn Fn(Dialect, &mut Request) -> Option<&'static str> + 
 struct Known {
     mac: Vec<u8>,
     caller: Caller,
+    /// Of a session: the public part of the key that it was made from.
+    parent: Option<String>,
     expires_at: Option<Timestamp>,
     revoked_at: Option<Timestamp>,
     /// When its use was last noted, in microseconds; 0: never.
@@ -51,6 +55,7 @@ struct Known {
 pub struct Authenticator {
     store: Store,
     pepper: Pepper,
+    plans: Plans,
     clock: Clock,
     known: Cache<String, Option<Arc<Known>>>,
     touches: mpsc::Sender<(Scope, Uuid)>,
@@ -81,6 +86,21 @@ pub struct Authenticated<S> {
 }
 
 impl Known {
+    /// Refuses a key that has ended.
+    fn alive(&self, now: Timestamp) -> Result<()> {
+        let over = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        if over(self.revoked_at) {
+            return Err(invalid());
+        }
+        match (over(self.expires_at), &self.parent) {
+            (false, _) => Ok(()),
+            (true, None) => Err(invalid()),
+            (true, Some(_)) => {
+                Err(Error::new(Reason::ExpiredToken, Reason::ExpiredToken.row().example))
+            }
+        }
+    }
+
     /// True for one caller a minute: its use is to be noted.
     fn is_note_due(&self, now: Timestamp) -> bool {
         let noted = self.noted_at.load(Ordering::Relaxed);
@@ -93,14 +113,14 @@ impl Known {
 impl Authenticator {
     /// Checks keys of this store; run the [`Toucher`] beside it.
     #[must_use]
-    pub fn new(store: Store, pepper: Pepper, clock: Clock) -> (Self, Toucher) {
+    pub fn new(store: Store, pepper: Pepper, plans: Plans, clock: Clock) -> (Self, Toucher) {
         let (sender, receiver) = mpsc::channel(TOUCHES);
         let known = Cache::builder()
             .max_capacity(KNOWN_KEYS)
             .time_to_live(Duration::from_secs(KNOWN_S))
             .build();
         let toucher = Toucher { store: store.clone(), clock: clock.clone(), touches: receiver };
-        (Self { store, pepper, clock, known, touches: sender }, toucher)
+        (Self { store, pepper, plans, clock, known, touches: sender }, toucher)
     }
 
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller> {
@@ -112,15 +132,23 @@ impl Authenticator {
         let matches = self.pepper.matches(secret, mac);
         let known = known.filter(|_| matches).ok_or_else(invalid)?;
         let now = self.clock.now();
-        let over = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        if over(known.expires_at) || over(known.revoked_at) {
-            return Err(invalid());
-        }
+        known.alive(now)?;
+        let Some(parent) = &known.parent else {
+            self.note(&known, now);
+            return Ok(known.caller.clone());
+        };
+        let parent = self.known(parent).await?.ok_or_else(invalid)?;
+        // A session lives as long as the key that it was made from, and counts as that.
+        parent.alive(now).map_err(|_| invalid())?;
+        self.note(&parent, now);
+        Ok(known.caller.session_of(&parent.caller))
+    }
+
+    fn note(&self, known: &Known, now: Timestamp) {
         if known.is_note_due(now) {
             // A full queue only makes `last_used_at` a little older.
             let _full = self.touches.try_send((known.caller.scope, known.caller.key_id));
         }
-        Ok(known.caller.clone())
     }
 
     async fn known(&self, public: &str) -> Result<Option<Arc<Known>>> {
@@ -128,11 +156,37 @@ impl Authenticator {
             return Ok(known);
         }
         let load = async {
-            let row = keys::by_public_id(self.store.read(), public).await?;
-            Ok(row.map(known_from).map(Arc::new))
+            let Some((scope, key)) = keys::by_public_id(self.store.read(), public).await? else {
+                return Ok(None);
+            };
+            let tenant = tenants::of(self.store.read(), &key).await?;
+            tenant.map(|tenant| self.known_from(scope, key, tenant).map(Arc::new)).transpose()
         };
         let loaded = self.known.try_get_with_by_ref(public, load).await;
         loaded.map_err(|e: Arc<Error>| Error::new(e.reason, e.message.clone()))
+    }
+
+    fn known_from(&self, scope: Scope, key: keys::Key, tenant: Tenant) -> Result<Known> {
+        let words: Vec<String> = serde_json::from_str(&key.scopes).map_err(Error::internal)?;
+        let own = serde_json::from_str(&key.limits).map_err(Error::internal)?;
+        let level = Level::parse(&key.level);
+        let caller = Caller {
+            key_id: key.id,
+            session_id: None,
+            organisation: key.organisation_id.unwrap_or_default(),
+            scope,
+            level: level.ok_or_else(|| Error::internal("a key of an unknown level"))?,
+            grants: words.iter().filter_map(|word| Grant::parse(word)).collect(),
+            limits: Arc::new(self.plans.limits(&tenant.plan, &tenant.overrides, &own)),
+        };
+        Ok(Known {
+            mac: key.mac,
+            caller,
+            parent: tenant.parent,
+            expires_at: key.expires_at.map(Timestamp),
+            revoked_at: key.revoked_at.map(Timestamp),
+            noted_at: AtomicI64::new(key.last_used_at.unwrap_or_default()),
+        })
     }
 
     /// Forgets a key, so that its change holds at once in this process.
@@ -201,18 +255,6 @@ where
     }
 }
 
-fn known_from((scope, row): (Scope, keys::Key)) -> Known {
-    let words: Vec<String> = serde_json::from_str(&row.scopes).unwrap_or_default();
-    let grants = words.iter().filter_map(|word| Grant::parse(word)).collect();
-    Known {
-        mac: row.mac,
-        caller: Caller { key_id: row.id, scope, grants },
-        expires_at: row.expires_at.map(Timestamp),
-        revoked_at: row.revoked_at.map(Timestamp),
-        noted_at: AtomicI64::new(row.last_used_at.unwrap_or_default()),
-    }
-}
-
 /// The key in `Authorization: Bearer`, `Authorization: Token` or `x-api-key`.
 fn presented(headers: &HeaderMap) -> Result<&str> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
@@ -234,7 +276,7 @@ fn key_header(headers: &HeaderMap) -> Option<Result<&str>> {
 }
 
 fn permit(caller: Caller, needed: &'static str) -> Result<Caller> {
-    if Grant::parse(needed).is_some_and(|grant| caller.may(grant)) {
+    if caller.may(needed) {
         return Ok(caller);
     }
     let message = format!("this method needs the scope {needed}");

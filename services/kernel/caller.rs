@@ -1,6 +1,12 @@
 //! Who calls, and what is theirs. Made by `gateway/auth.rs` from a key, read by every service.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
+
+use super::grants;
+pub use super::grants::{Grant, Level, Reach};
+use super::plan::Limits;
 
 /// The data space that a key opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,7 +38,9 @@ impl Environment {
     }
 }
 
-/// The owner of data. Every question to the store begins with one.
+/// The owner of data. Every question to the store begins with one. Agents and runs belong to a
+/// project; keys also to an organisation, whose id stands here then, or to the server, with the nil
+/// id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scope {
     /// Project.
@@ -41,61 +49,66 @@ pub struct Scope {
     pub environment: Environment,
 }
 
-/// What a key may do. `Admin` includes `Run`, which includes `Read`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Grant {
-    /// Reads.
-    Read,
-    /// Runs published agents.
-    Run,
-    /// Everything.
-    Admin,
-}
-
-impl Grant {
-    /// The word for it in SQL, proto options and JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Run => "run",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The grant with this word.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        match word {
-            "read" => Some(Self::Read),
-            "run" => Some(Self::Run),
-            "admin" => Some(Self::Admin),
-            _ => None,
-        }
-    }
-}
-
 /// An authenticated caller: in the extensions of every request that reaches a service.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Key that authenticated the call.
+    /// Key that authenticated the call; of a session, the key that it was made from.
     pub key_id: Uuid,
+    /// Session that authenticated the call.
+    pub session_id: Option<Uuid>,
+    /// Organisation of the key; nil for an operator's.
+    pub organisation: Uuid,
     /// What the caller owns.
     pub scope: Scope,
+    /// How far the key opens.
+    pub level: Level,
     /// What the key may do.
-    pub grants: Vec<Grant>,
+    pub grants: Arc<[Grant]>,
+    /// How much the key may use.
+    pub limits: Arc<Limits>,
 }
 
 impl Caller {
-    /// True when the key may do this: it has the grant, or a greater one.
+    /// The same as a session of a key, whose limits hold.
     #[must_use]
-    pub fn may(&self, grant: Grant) -> bool {
-        self.grants.iter().any(|have| *have >= grant)
+    pub fn session_of(&self, parent: &Self) -> Self {
+        let limits = Arc::clone(&parent.limits);
+        Self { key_id: parent.key_id, session_id: Some(self.key_id), limits, ..self.clone() }
     }
 
-    /// True when the key sees agents that are not published: it has `read` or `admin` itself.
+    /// True when the key may do what needs this scope, at least on some agent.
+    #[must_use]
+    pub fn may(&self, scope: &str) -> bool {
+        self.reach(scope).is_some()
+    }
+
+    /// How far the key goes for a scope; `None`: nowhere.
+    #[must_use]
+    pub fn reach(&self, scope: &str) -> Option<Reach> {
+        grants::reach(&self.grants, self.level, scope)
+    }
+
+    /// True when the key may do what needs this scope on this agent.
+    #[must_use]
+    pub fn may_on(&self, scope: &str, agent: Uuid) -> bool {
+        match self.reach(scope) {
+            Some(Reach::All) => true,
+            Some(Reach::Only(agents)) => agents.contains(&agent),
+            None => false,
+        }
+    }
+
+    /// True when the key may give this to another.
+    #[must_use]
+    pub fn may_give(&self, grant: Grant) -> bool {
+        self.grants.iter().any(|have| have.covers(grant, self.level))
+    }
+
+    /// True when the key sees agents that are not published: it is a project's, and reads by itself
+    /// and not only to run.
     #[must_use]
     pub fn sees_unpublished(&self) -> bool {
-        self.grants.iter().any(|have| *have != Grant::Run)
+        let only_runs = |grant: &Grant| *grant == Grant::RUN || !grant.reads_agents();
+        self.level == Level::Project && !self.grants.iter().all(only_runs)
     }
 }

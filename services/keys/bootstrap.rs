@@ -1,44 +1,93 @@
-//! The first project and its first key: made once, when the store is empty, and keys made from the
-//! command line. Called by
-//! `serve.rs`, never by a door.
+//! The first organisation with its first project, made once, when the store is empty, and keys made
+//! from the command line. Called by `serve.rs`, never by a door.
 
 use std::collections::BTreeMap;
 
 use secrecy::SecretString;
+use uuid::Uuid;
 
 use super::create;
+pub use super::create::Space;
 use super::secret::Pepper;
-use crate::kernel::caller::Grant;
-use crate::kernel::{Clock, Result, Scope, ids};
-use crate::store::tables::project;
+use crate::kernel::caller::{Grant, Level};
+use crate::kernel::{Clock, Environment, Error, Result, Scope, ids};
+use crate::store::tables::{organisation, project};
 use crate::store::{self, Store};
 
-/// Name of the project that the first start makes.
-const FIRST_PROJECT: &str = "default";
+/// Name of the organisation and the project that the first start makes.
+const FIRST: &str = "default";
 
-/// The first project, made when there is none, and whether it was made now.
-pub async fn project(store: &Store, pepper: &Pepper, clock: &Clock) -> Result<(uuid::Uuid, bool)> {
-    if let Some(project) = store::projects::first(store.read()).await? {
-        return Ok((project.id, false));
-    }
-    let now = clock.now();
-    let id = ids::fresh(now);
-    let signing_secret = signing_secret(pepper, id);
-    let row =
-        project::Model { id, name: FIRST_PROJECT.to_owned(), signing_secret, created_at: now.0 };
-    store
-        .tx("first_project", move |tx| {
-            let row = row.clone();
-            Box::pin(async move { store::projects::insert(tx, row).await })
-        })
-        .await?;
-    Ok((id, true))
+/// The space of the first project's environment, made when there is none, and whether it was made
+/// now.
+///
+/// # Errors
+/// Those of the store.
+pub async fn first(
+    (store, pepper, clock): (&Store, &Pepper, &Clock),
+    environment: Environment,
+) -> Result<(Space, bool)> {
+    let known = store::projects::first(store.read()).await?;
+    let made = known.is_none();
+    let project = match known {
+        Some(project) => project,
+        None => make(store, pepper, clock).await?,
+    };
+    let none = || Error::internal("a project without an organisation");
+    let organisation = project.organisation_id.ok_or_else(none)?;
+    let scope = Scope { project: project.id, environment };
+    Ok((Space { scope, level: Level::Project, organisation }, made))
 }
 
-/// A new key of a project, for its operator.
+/// The space of the server's operator.
+#[must_use]
+pub fn operator() -> Space {
+    let scope = Scope { project: Uuid::nil(), environment: Environment::Live };
+    Space { scope, level: Level::Operator, organisation: Uuid::nil() }
+}
+
+async fn make(store: &Store, pepper: &Pepper, clock: &Clock) -> Result<project::Model> {
+    let now = clock.now();
+    let organisation = organisation::Model {
+        id: ids::fresh(now),
+        name: FIRST.to_owned(),
+        plan: String::new(),
+        limits: "{}".to_owned(),
+        metadata: "{}".to_owned(),
+        created_at: now.0,
+        updated_at: now.0,
+        deleted_at: None,
+    };
+    let id = ids::fresh(now);
+    let row = project::Model {
+        id,
+        name: FIRST.to_owned(),
+        signing_secret: pepper.signing_secret(id),
+        created_at: now.0,
+        organisation_id: Some(organisation.id),
+        plan: String::new(),
+        metadata: "{}".to_owned(),
+        updated_at: now.0,
+        deleted_at: None,
+    };
+    store
+        .tx("first_project", move |tx| {
+            let (organisation, row) = (organisation.clone(), row.clone());
+            Box::pin(async move {
+                store::organisations::insert(tx, organisation).await?;
+                store::projects::insert(tx, row.clone()).await?;
+                Ok(row)
+            })
+        })
+        .await
+}
+
+/// A new key, for its operator.
+///
+/// # Errors
+/// Those of the store.
 pub async fn key(
     (store, pepper, clock): (&Store, &Pepper, &Clock),
-    scope: Scope,
+    space: Space,
     name: &str,
     grants: &[Grant],
 ) -> Result<SecretString> {
@@ -49,21 +98,12 @@ pub async fn key(
         created_by: None,
         expires_at: None,
     };
-    let (row, fresh) = create::row(pepper, scope, new, clock.now());
+    let (row, fresh) = create::row(pepper, space, new, clock.now());
     store
         .tx("operator_key", move |tx| {
             let row = row.clone();
-            Box::pin(async move { store::keys::insert(tx, scope, row).await })
+            Box::pin(async move { store::keys::insert(tx, space.scope, row).await })
         })
         .await?;
     Ok(fresh.secret)
-}
-
-fn signing_secret(pepper: &Pepper, project: uuid::Uuid) -> String {
-    use base64::Engine as _;
-    let mut random = [0u8; 16];
-    rand::fill(&mut random);
-    let salted = format!("{project}{random:?}");
-    let bytes = pepper.derive("tool signing", &salted);
-    format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(bytes))
 }

@@ -6,24 +6,27 @@ use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::secret;
-use crate::kernel::caller::Grant;
+use crate::kernel::caller::{Grant, Level};
+use crate::kernel::grants;
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Environment, Error, Reason, Result, Timestamp};
 use crate::proto::runplane::v1 as pb;
 use crate::store::tables::api_key;
+
+/// Most scopes of one key.
+const SCOPES_MAX: usize = 32;
 
 /// The message of a key; with its secret only in the answer that made it.
 pub(super) fn key(row: api_key::Model, secret: Option<&SecretString>) -> Result<pb::Key> {
     let environment = Environment::parse(&row.environment)
         .ok_or_else(|| Error::internal("stored key of an unknown environment"))?;
     let scopes: Vec<String> = serde_json::from_str(&row.scopes).map_err(Error::internal)?;
-    let scopes = scopes.iter().filter_map(|word| Grant::parse(word)).map(|g| scope(g).into());
     let at = |at: Option<i64>| at.map(|at| Timestamp(at).into());
     Ok(pb::Key {
         id: ids::format(Kind::Key, row.id),
         object: "key".to_owned(),
         name: row.name,
-        scopes: scopes.collect(),
+        scopes,
         environment: match environment {
             Environment::Test => pb::Environment::Test.into(),
             Environment::Live => pb::Environment::Live.into(),
@@ -39,20 +42,17 @@ pub(super) fn key(row: api_key::Model, secret: Option<&SecretString>) -> Result<
     })
 }
 
-/// The grants of a request, each once; `invalid_field` for one that is not set.
-pub(super) fn grants(scopes: &[i32]) -> Result<Vec<Grant>> {
+/// The grants of a request, each once; `invalid_field` for what is none at this level.
+pub(super) fn grants(scopes: &[String], level: Level) -> Result<Vec<Grant>> {
+    if scopes.len() > SCOPES_MAX {
+        let have = scopes.len();
+        let message = format!("scopes has {have} items, at most {SCOPES_MAX} are allowed");
+        return Err(Error::field("scopes", message).with("limit", SCOPES_MAX.to_string()));
+    }
     let mut grants = Vec::with_capacity(scopes.len());
     for (i, scope) in scopes.iter().enumerate() {
-        let grant = match pb::KeyScope::try_from(*scope) {
-            Ok(pb::KeyScope::Read) => Grant::Read,
-            Ok(pb::KeyScope::Run) => Grant::Run,
-            Ok(pb::KeyScope::Admin) => Grant::Admin,
-            _ => {
-                let field = format!("scopes[{i}]");
-                let message = format!("{field} must be read, run or admin");
-                return Err(Error::field(field, message).with("allowed", "read, run, admin"));
-            }
-        };
+        let grant = Grant::parse(scope).filter(|grant| grant.fits(level));
+        let grant = grant.ok_or_else(|| no_scope(i, scope, level))?;
         if !grants.contains(&grant) {
             grants.push(grant);
         }
@@ -60,9 +60,16 @@ pub(super) fn grants(scopes: &[i32]) -> Result<Vec<Grant>> {
     Ok(grants)
 }
 
+fn no_scope(i: usize, scope: &str, level: Level) -> Error {
+    let (field, allowed) = (format!("scopes[{i}]"), grants::choices(level));
+    let shown: String = scope.chars().take(64).collect();
+    let message = format!("{field} is {shown:?}, must be one of: {allowed}");
+    Error::field(field, message).with("allowed", allowed)
+}
+
 /// The grants as they are kept.
 pub(super) fn kept(grants: &[Grant]) -> String {
-    let words: Vec<_> = grants.iter().map(|grant| grant.as_str()).collect();
+    let words: Vec<_> = grants.iter().map(ToString::to_string).collect();
     serde_json::Value::from(words).to_string()
 }
 
@@ -77,12 +84,4 @@ pub(super) fn id(text: &str) -> Result<Uuid> {
         let shown: String = text.chars().take(64).collect();
         Error::new(Reason::KeyNotFound, format!("key {shown} not found"))
     })
-}
-
-fn scope(grant: Grant) -> pb::KeyScope {
-    match grant {
-        Grant::Read => pb::KeyScope::Read,
-        Grant::Run => pb::KeyScope::Run,
-        Grant::Admin => pb::KeyScope::Admin,
-    }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::secret::{self, Pepper};
 use super::{Keys, convert};
-use crate::kernel::caller::Grant;
+use crate::kernel::caller::{Grant, Level};
 use crate::kernel::{Caller, Clock, Environment, Error, Reason, Result, Scope, Timestamp};
 use crate::kernel::{ids, labels, text};
 use crate::proto::runplane::v1 as pb;
@@ -15,6 +15,17 @@ use crate::store::{self, tables::api_key};
 
 /// Most characters of a name.
 pub(super) const NAME_CHARS_MAX: usize = 120;
+
+/// What a key opens.
+#[derive(Debug, Clone, Copy)]
+pub struct Space {
+    /// Owner of the key.
+    pub scope: Scope,
+    /// How far it opens.
+    pub level: Level,
+    /// Organisation; nil for an operator's.
+    pub organisation: Uuid,
+}
 
 /// A key to make.
 pub(super) struct New {
@@ -39,7 +50,9 @@ pub(super) async fn create(
         created_by: Some(caller.key_id),
         name: request.name,
     };
-    let (row, fresh) = row(&keys.pepper, caller.scope, new, keys.clock.now());
+    let space =
+        Space { scope: caller.scope, level: caller.level, organisation: caller.organisation };
+    let (row, fresh) = row(&keys.pepper, space, new, keys.clock.now());
     let scope = caller.scope;
     let row = keys
         .store
@@ -54,7 +67,7 @@ pub(super) async fn create(
 /// The row of a new key, and its secret.
 pub(super) fn row(
     pepper: &Pepper,
-    scope: Scope,
+    Space { scope, level, organisation }: Space,
     new: New,
     now: Timestamp,
 ) -> (api_key::Model, secret::Fresh) {
@@ -75,6 +88,10 @@ pub(super) fn row(
         revoked_at: None,
         replaced_by: None,
         last_used_at: None,
+        organisation_id: (level != Level::Operator).then_some(organisation),
+        level: level.as_str().to_owned(),
+        limits: "{}".to_owned(),
+        parent_id: None,
     };
     (row, fresh)
 }
@@ -93,15 +110,15 @@ pub(super) fn name(name: &str) -> Result<()> {
 }
 
 /// The scopes of the new key: none that the caller's key lacks.
-fn allowed(caller: &Caller, scopes: &[i32]) -> Result<Vec<Grant>> {
-    let mut grants = convert::grants(scopes)?;
+fn allowed(caller: &Caller, scopes: &[String]) -> Result<Vec<Grant>> {
+    let mut grants = convert::grants(scopes, caller.level)?;
     if grants.is_empty() {
-        grants.push(Grant::Run);
+        grants.push(if caller.level == Level::Operator { Grant::OPERATOR } else { Grant::RUN });
     }
-    let lacking = grants.iter().find(|grant| !caller.may(**grant));
+    let lacking = grants.iter().find(|grant| !caller.may_give(**grant));
     let Some(lacking) = lacking else { return Ok(grants) };
-    let message = format!("a key without the scope {} cannot give it", lacking.as_str());
-    Err(Error::new(Reason::InsufficientScope, message).with("scope", lacking.as_str()))
+    let message = format!("a key without the scope {lacking} cannot give it");
+    Err(Error::new(Reason::InsufficientScope, message).with("scope", lacking.to_string()))
 }
 
 /// A key is made for the caller's own environment only: a test key must not open live data.

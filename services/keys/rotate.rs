@@ -29,7 +29,10 @@ pub(super) async fn rotate(
         created_by: Some(caller.key_id),
         expires_at: old.expires_at.map(Timestamp),
     };
-    let (row, fresh) = create::row(&keys.pepper, scope, new, now);
+    let (level, organisation) = (caller.level, caller.organisation);
+    let space = create::Space { scope, level, organisation };
+    let (mut row, fresh) = create::row(&keys.pepper, space, new, now);
+    row.limits.clone_from(&old.limits);
     let times = (now, now.plus(overlap));
     let row = keys
         .store

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
@@ -63,6 +65,15 @@ impl Pepper {
         mac.update(&[0]);
         mac.update(of.as_bytes());
         mac.finalize().into_bytes().into()
+    }
+
+    /// A new secret that signs a project's calls of tool handlers, `whsec_…`.
+    #[must_use]
+    pub fn signing_secret(&self, project: uuid::Uuid) -> String {
+        let mut random = [0u8; 16];
+        rand::fill(&mut random);
+        let bytes = self.derive("tool signing", &format!("{project}{random:?}"));
+        format!("whsec_{}", STANDARD.encode(bytes))
     }
 
     /// True when `mac` is kept of `secret`; takes the same time for every `mac`.

@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::{Events, Runs, convert, events, get, wait};
 use crate::cache::EventId;
 use crate::engine::NewRun;
-use crate::kernel::caller::Grant;
 use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Caller, Error, Reason, Result, ids, json, labels, parameters, text};
 use crate::proto::runplane::v1 as pb;
@@ -85,7 +84,7 @@ async fn agent(
     }
     let agent_id = ids::parse(ids::Kind::Agent, id).ok_or_else(|| no_agent(id))?;
     let row = store::agents::get(runs.store.read(), caller.scope, agent_id).await?;
-    if !row.published && !caller.may(Grant::Admin) {
+    if !row.published && !caller.may_on("agents:write", agent_id) {
         return Err(no_agent(id));
     }
     let (version, spec) = match version.filter(|version| *version != row.version) {

@@ -66,7 +66,7 @@ pub async fn by_public_id(
 /// # Errors
 /// `key_not_found`; those of the database.
 pub async fn get(conn: &impl ConnectionTrait, scope: Scope, id: Uuid) -> Result<Key> {
-    let found = Entity::find_by_id(id).owned(scope);
+    let found = Entity::find_by_id(id).owned(scope).filter(Column::ParentId.is_null());
     sql::only(conn, found).await?.ok_or_else(|| not_found(id))
 }
 
@@ -75,7 +75,7 @@ pub async fn get(conn: &impl ConnectionTrait, scope: Scope, id: Uuid) -> Result<
 /// # Errors
 /// Those of the database.
 pub async fn list(conn: &impl ConnectionTrait, scope: Scope, page: &Page) -> Result<Paged<Key>> {
-    let all = Entity::find().owned(scope);
+    let all = Entity::find().owned(scope).filter(Column::ParentId.is_null());
     let mut select = all.clone();
     window::narrow(QueryTrait::query(&mut select), page, window::by(Column::CreatedAt, Column::Id));
     let rows = select.all(conn).await?;
@@ -176,7 +176,7 @@ pub fn not_found(id: Uuid) -> Error {
 }
 
 fn one(scope: Scope, id: Uuid) -> UpdateMany<Entity> {
-    Entity::update_many().owned(scope).filter(Column::Id.eq(id))
+    Entity::update_many().owned(scope).filter(Column::Id.eq(id)).filter(Column::ParentId.is_null())
 }
 
 async fn returned(conn: &impl ConnectionTrait, update: UpdateMany<Entity>) -> Result<Option<Key>> {

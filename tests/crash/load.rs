@@ -24,7 +24,7 @@ async fn two_hundred_runs_at_once_complete_and_share_their_commits() {
     let mut config = Config::with(changes).expect("a right configuration");
     config.store.url = store.url;
     let server = Server::build(config).await.expect("it builds");
-    let key = server.key(Environment::Live, "load", &[Grant::Admin]).await.expect("a key");
+    let key = server.key(Environment::Live, "load", &[Grant::ADMIN]).await.expect("a key");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let (store, stop) = (server.store.clone(), CancellationToken::new());

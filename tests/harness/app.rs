@@ -212,14 +212,14 @@ fn live(parts: (Config, Clock), tell: oneshot::Sender<Started>, stop: &Cancellat
 
 async fn keys(server: &Server) -> [String; 4] {
     let kinds = [
-        (Environment::Live, Grant::Admin),
-        (Environment::Live, Grant::Run),
-        (Environment::Live, Grant::Read),
-        (Environment::Test, Grant::Admin),
+        (Environment::Live, Grant::ADMIN),
+        (Environment::Live, Grant::RUN),
+        (Environment::Live, Grant::READ),
+        (Environment::Test, Grant::ADMIN),
     ];
     let mut keys = Vec::new();
     for (environment, grant) in kinds {
-        let key = server.key(environment, grant.as_str(), &[grant]).await.expect("a key");
+        let key = server.key(environment, &grant.to_string(), &[grant]).await.expect("a key");
         keys.push(key.expose_secret().to_owned());
     }
     keys.try_into().expect("four keys")

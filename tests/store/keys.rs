@@ -123,6 +123,11 @@ on_both! {
                 name: format!("p{n}"),
                 signing_secret: "s".to_owned(),
                 created_at,
+                organisation_id: None,
+                plan: String::new(),
+                metadata: "{}".to_owned(),
+                updated_at: created_at,
+                deleted_at: None,
             };
             db.store.tx("project", move |tx| {
                 let project = project.clone();

@@ -57,6 +57,10 @@ pub fn key(n: u128, created_at: i64) -> Key {
         revoked_at: None,
         replaced_by: None,
         last_used_at: None,
+        organisation_id: None,
+        level: "project".to_owned(),
+        limits: "{}".to_owned(),
+        parent_id: None,
     }
 }
 

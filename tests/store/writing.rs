@@ -18,6 +18,7 @@ fn row(n: u128) -> project::ActiveModel {
         name: Set(format!("p{n}")),
         signing_secret: Set("s".to_owned()),
         created_at: Set(0),
+        ..Default::default()
     }
 }
 

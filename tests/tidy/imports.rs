@@ -46,6 +46,7 @@ const PARTS: &[Part] = &[
             "keys",
             "store::Store",
             "store::keys",
+            "store::tenants",
             "store::idempotency",
             "gateway",
         ],

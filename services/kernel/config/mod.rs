@@ -3,6 +3,7 @@
 //! knows where a value came from.
 
 mod engine;
+mod limits;
 mod store;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,10 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::plan::Plan;
+
 pub use engine::EngineConfig;
+pub use limits::{LimitsConfig, Plans};
 pub use store::{StoreConfig, Synchronous};
 
 /// The defaults, with every key and its reason.
@@ -35,6 +39,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// Keys.
     pub auth: AuthConfig,
+    /// Limits beside the plans.
+    pub limits: LimitsConfig,
+    /// Plans by name.
+    pub plans: BTreeMap<String, Plan>,
     /// Runs.
     pub engine: EngineConfig,
     /// Outbound calls of tools.
@@ -221,6 +229,7 @@ impl Config {
             "engine.lease_ms must be at least twice engine.heartbeat_ms".into(),
         );
         check(engine.poll_ms > 0, "engine.poll_ms must be 1 or more".into());
+        self.limits.check(&self.plans, &mut check);
         for alias in &self.rest.alias {
             check(
                 alias.prefix.starts_with('/') && alias.to.starts_with('/'),

@@ -5,6 +5,7 @@ mod m0001_projects_and_keys;
 mod m0002_agents;
 mod m0003_runs;
 mod m0004_engine;
+mod m0005_tenancy;
 
 use std::collections::HashSet;
 
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_agents::Migration),
             Box::new(m0003_runs::Migration),
             Box::new(m0004_engine::Migration),
+            Box::new(m0005_tenancy::Migration),
         ]
     }
 }

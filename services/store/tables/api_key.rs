@@ -1,4 +1,4 @@
-//! The keys. Never deleted: old runs name them.
+//! The keys, and the sessions made from them. Keys are never deleted: old runs name them.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,7 +9,7 @@ pub struct Model {
     /// Id.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// Owner: project.
+    /// Owner: project; of keys of other levels the organisation, or nil.
     pub project_id: Uuid,
     /// Owner: environment, `test` or `live`.
     pub environment: String,
@@ -37,6 +37,14 @@ pub struct Model {
     pub replaced_by: Option<Uuid>,
     /// When it was last used, give or take a minute.
     pub last_used_at: Option<i64>,
+    /// Organisation; none: the key is an operator's.
+    pub organisation_id: Option<Uuid>,
+    /// How far it opens: `project`, `organisation` or `operator`.
+    pub level: String,
+    /// What it has instead of its project's limits, JSON.
+    pub limits: String,
+    /// Of a session: the key that it was made from.
+    pub parent_id: Option<Uuid>,
 }
 
 /// No relations: questions name their joins.

@@ -6,6 +6,7 @@ pub mod agent_label;
 pub mod agent_version;
 pub mod api_key;
 pub mod lane;
+pub mod organisation;
 pub mod project;
 pub mod run;
 pub mod run_event;

@@ -15,6 +15,16 @@ pub struct Model {
     pub signing_secret: String,
     /// When it was created.
     pub created_at: i64,
+    /// Organisation.
+    pub organisation_id: Option<Uuid>,
+    /// Name of its plan; empty: its organisation's.
+    pub plan: String,
+    /// Labels, JSON object of texts.
+    pub metadata: String,
+    /// When it was last changed.
+    pub updated_at: i64,
+    /// When it was deleted.
+    pub deleted_at: Option<i64>,
 }
 
 /// No relations: questions name their joins.

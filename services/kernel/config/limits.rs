@@ -1,0 +1,83 @@
+//! The plans, and the limits beside them. Read by `gateway/`; data only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::kernel::plan::{Limits, Overrides, Plan};
+
+/// Limits beside the plans.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Plan of organisations that name none.
+    pub plan: String,
+}
+
+/// The plans of the configuration.
+#[derive(Debug, Clone)]
+pub struct Plans {
+    default: Plan,
+    name: String,
+    plans: Arc<BTreeMap<String, Plan>>,
+}
+
+impl LimitsConfig {
+    /// Hands on what is right or wrong, with what to say of it.
+    pub(super) fn check(
+        &self,
+        plans: &BTreeMap<String, Plan>,
+        check: &mut impl FnMut(bool, String),
+    ) {
+        let known = || plans.keys().cloned().collect::<Vec<_>>().join(", ");
+        let message = format!("limits.plan is {}, must be one of: {}", self.plan, known());
+        check(plans.contains_key(&self.plan), message);
+        for (name, plan) in plans {
+            let rates = [
+                ("requests", Some(plan.requests)),
+                ("project_requests", plan.project_requests),
+                ("run_creations", plan.run_creations),
+            ];
+            for (field, rate) in rates {
+                let mistake = rate.and_then(|rate| rate.mistake());
+                let message = format!("plans.{name}.{field}: {}", mistake.unwrap_or_default());
+                check(mistake.is_none(), message);
+            }
+            let message = format!("plans.{name}.concurrent_runs must be 1 to 1,000,000");
+            check((1..=1_000_000).contains(&plan.concurrent_runs), message);
+        }
+    }
+}
+
+impl Plans {
+    /// The plans, and the name of the one that holds where none is named; `None` when there is
+    /// no such plan.
+    #[must_use]
+    pub fn new(default: &str, plans: BTreeMap<String, Plan>) -> Option<Self> {
+        let (name, plan) = (default.to_owned(), plans.get(default)?.clone());
+        Some(Self { default: plan, name, plans: Arc::new(plans) })
+    }
+
+    /// What a key has, by the name of its plan and what changes it. A plan that is no more is the
+    /// default.
+    #[must_use]
+    pub fn limits(&self, plan: &str, organisation: &Overrides, key: &Overrides) -> Limits {
+        match self.plans.get_key_value(plan) {
+            Some((name, plan)) => Limits::of(name, plan, organisation, key),
+            None => Limits::of(&self.name, &self.default, organisation, key),
+        }
+    }
+
+    /// True for the name of a plan.
+    #[must_use]
+    pub fn has(&self, plan: &str) -> bool {
+        self.plans.contains_key(plan)
+    }
+
+    /// The names of the plans.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.plans.keys().map(String::as_str).collect()
+    }
+}

@@ -16,11 +16,11 @@ use runplane::gateway::port::PortLimits;
 use runplane::gateway::rest::{Transcoder, TranscoderOptions};
 use runplane::gateway::{Dialect, port, stack};
 use runplane::kernel::caller::Grant;
-use runplane::kernel::config::Config;
+use runplane::kernel::config::{Config, Plans};
 use runplane::kernel::{Environment, telemetry};
 use runplane::keys::pepper;
 use runplane::proto::DESCRIPTOR_SET;
-use runplane::proto::rest::{Services, required_scope};
+use runplane::proto::rest::{Services, method};
 use runplane::proto::runplane::v1::runs_service_server::{self, RunsServiceServer};
 use runplane::serve::{self, Server};
 use runplane::store::Store;
@@ -193,14 +193,15 @@ async fn product(listener: &TcpListener, file: &Path) -> Outcome<Server> {
 async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
     let Server { config, store, .. } = product(&listener, &folder.join("gateway.db")).await?;
     let (clock, pepper) = (store.clock().clone(), pepper::load(&config.auth, &config.store)?);
-    let (authenticator, toucher) = Authenticator::new(store, pepper, clock.clone());
+    let plans = Plans::new(&config.limits.plan, config.plans.clone()).ok_or("no plan")?;
+    let (authenticator, recorder) = Authenticator::new(store, pepper, plans, clock.clone());
     let memory = Arc::new(Memory::load(folder)?);
     let rest = Transcoder::new(services(&memory), TranscoderOptions::default());
     let routes = Routes::new(RunsServiceServer::from_arc(memory)).prepare().into_axum_router();
     let resolver = rest.clone();
     let required: Required = Arc::new(move |dialect, request| match dialect {
-        Dialect::Rest => required_scope(resolver.find(request)?),
-        Dialect::Grpc | Dialect::GrpcWeb => required_scope(request.uri().path()),
+        Dialect::Rest => method(resolver.find(request)?),
+        Dialect::Grpc | Dialect::GrpcWeb => method(request.uri().path()),
     });
     let health = Health::new(Arc::new(|| Box::pin(std::future::ready(true))));
     let inner = Dispatch::new(routes, rest, health);
@@ -208,7 +209,7 @@ async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
     let stack = stack::stack(&config.server, clock, auth, inner);
     tokio::select! {
         () = port::serve(listener, stack, ended(), LIMITS) => {}
-        () = toucher.run() => {}
+        () = recorder.run() => {}
     }
     Ok(())
 }

@@ -25,3 +25,5 @@ pub mod runtime;
 pub mod serve;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+pub mod upkeep;

@@ -14,6 +14,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
+use tower::ServiceBuilder;
 
 use crate::agents::Agents;
 use crate::cache::Bus;
@@ -21,6 +22,7 @@ use crate::engine::Engine;
 use crate::gateway::auth::{AuthLayer, Authenticator, Required};
 use crate::gateway::dispatch::Dispatch;
 use crate::gateway::health::Health;
+use crate::gateway::idempotency::IdempotencyLayer;
 use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
 use crate::gateway::rest::alias::Alias;
@@ -30,17 +32,17 @@ use crate::kernel::caller::Grant;
 use crate::kernel::config::{AliasConfig, Config, Plans};
 use crate::kernel::models::ModelTable;
 use crate::kernel::page::Cursors;
-use crate::kernel::{Clock, Environment, Error, Result, json};
-use crate::keys::secret::Pepper;
+use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
 use crate::keys::{Keys, bootstrap, pepper};
 use crate::proto;
-use crate::proto::rest::{Services, deprecation, required_scope};
+use crate::proto::rest::{Services, deprecation, method};
 use crate::proto::runplane::v1::agents_service_server::{self, AgentsServiceServer};
 use crate::proto::runplane::v1::keys_service_server::{self, KeysServiceServer};
 use crate::proto::runplane::v1::runs_service_server::{self, RunsServiceServer};
 use crate::runs::Runs;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
+use crate::upkeep::Upkeep;
 
 /// How gRPC's messages may be compressed, both ways; answers only for callers that say so.
 const GZIP: CompressionEncoding = CompressionEncoding::Gzip;
@@ -133,7 +135,7 @@ pub async fn run(
     let Server { config, store, engine, clock, pepper, runtime, models } = server;
     let plans = Plans::new(&config.limits.plan, config.plans.clone());
     let plans = plans.ok_or_else(|| Error::internal("limits.plan is no plan"))?;
-    let (authenticator, toucher) =
+    let (authenticator, recorder) =
         Authenticator::new(store.clone(), pepper.clone(), plans, clock.clone());
     let parts = Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper };
     let services = services(&parts, models, &authenticator);
@@ -147,10 +149,19 @@ pub async fn run(
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
     let inner = inner.deprecating(deprecation).describing(Pages::new()?);
-    let auth = AuthLayer { authenticator, required };
-    let stack = stack::stack(&config.server, clock, auth, inner);
+    let upkeep = Upkeep { store: store.clone(), pepper: pepper.clone(), clock: clock.clone() };
+    let idempotency = IdempotencyLayer {
+        store: store.clone(),
+        pepper,
+        clock: clock.clone(),
+        keep: Duration::from_secs(config.limits.idempotency_hours * 3600),
+        body_bytes_max: config.server.body_bytes_max,
+    };
+    let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required });
+    let stack = stack::stack(&config.server, clock, guard.layer(idempotency), inner);
 
     let (port_ends, engine_ends) = (CancellationToken::new(), CancellationToken::new());
+    let upkeep_ends = CancellationToken::new();
     let limits = PortLimits {
         connections_max: config.server.connections_max,
         idle_max: Duration::from_secs(config.server.idle_seconds_max),
@@ -158,6 +169,8 @@ pub async fn run(
     };
     let serving = async {
         port::serve(listener, stack, port_ends.cancelled(), limits).await;
+        // No call changes anything any more.
+        upkeep_ends.cancel();
     };
     let working = async {
         let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
@@ -166,7 +179,8 @@ pub async fn run(
         port_ends.cancel();
         worked
     };
-    let noting = toucher.run();
+    let noting = recorder.run();
+    let keeping = upkeep.run(upkeep_ends.cancelled());
     let stopping = async {
         tokio::select! {
             () = stop => {}
@@ -180,7 +194,7 @@ pub async fn run(
         port_ends.cancel();
         engine_ends.cancel();
     };
-    let (_, worked, _, _) = tokio::join!(serving, working, noting, stopping);
+    let (_, worked, _, _, _) = tokio::join!(serving, working, noting, keeping, stopping);
     store.close().await;
     worked
 }
@@ -291,11 +305,11 @@ fn alias(alias: &AliasConfig) -> Result<Alias> {
     Ok(Alias { prefix, to, headers, methods })
 }
 
-/// The scope that a request needs, by the generated table.
+/// The method that a request calls, by the generated table.
 fn required(rest: Transcoder) -> Required {
     Arc::new(move |dialect, request| match dialect {
-        Dialect::Rest => required_scope(rest.find(request)?),
-        Dialect::Grpc | Dialect::GrpcWeb => required_scope(request.uri().path()),
+        Dialect::Rest => method(rest.find(request)?),
+        Dialect::Grpc | Dialect::GrpcWeb => method(request.uri().path()),
     })
 }
 

@@ -61,7 +61,7 @@ async fn a_key_opens_what_its_scope_says() {
         at.with_key(&reader);
         at.ok("AgentsService/ListAgents", json!({})).await;
         let failure = at.fails("insufficient_scope", "AgentsService/CreateAgent", agent).await;
-        assert_eq!(failure.details["scope"], "admin");
+        assert_eq!(failure.details["scope"], "agents:write");
         let run = json!({"agent_id": "agt_1", "input": "x"});
         at.fails("insufficient_scope", "AgentsService/InvokeAgent", run).await;
         at.with_key(&runner);

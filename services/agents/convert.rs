@@ -1,10 +1,17 @@
 //! Rows to messages, and back where a message becomes a row: the only file here that knows both.
 
+use crate::kernel::call::Changed;
 use crate::kernel::page::{Order, Page, Paged};
 use crate::kernel::spec::{AgentSpec, Delivery, Handler, ParameterType, SimModel, Tool};
 use crate::kernel::{Environment, Error, Result, Timestamp, ids, json};
 use crate::proto::runplane::v1 as pb;
 use crate::store::tables::{agent, agent_version};
+
+/// What a change of an agent has come to.
+pub(super) fn changed(row: agent::Model) -> Result<Changed<pb::Agent>> {
+    let (id, spec) = (ids::format(ids::Kind::Agent, row.id), row.spec.clone());
+    Changed::new(id, agent(row)?).after(&spec)
+}
 
 /// The message of an agent at its current version.
 pub(super) fn agent(row: agent::Model) -> Result<pb::Agent> {

@@ -14,12 +14,12 @@ pub(super) async fn create<R>(
     let spec = check::spec(agent, &agents.models)?;
     let (scope, now) = (caller.scope, agents.clock.now());
     let id = ids::fresh(now);
-    let row = agents
-        .store
-        .tx("create_agent", move |tx| {
-            let spec = spec.clone();
-            Box::pin(async move { store::agents::insert(tx, scope, id, &spec, now).await })
+    let changed = agents.store.change(caller, "create_agent", move |tx| {
+        let spec = spec.clone();
+        Box::pin(async move {
+            let row = store::agents::insert(tx, scope, id, &spec, now).await?;
+            convert::changed(row)
         })
-        .await?;
-    convert::agent(row)
+    });
+    Ok(changed.await?.answer)
 }

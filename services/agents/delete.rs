@@ -1,7 +1,8 @@
 //! Deletes an agent. Its runs stay, and those that have started go on.
 
 use super::{Agents, condition, get};
-use crate::kernel::{Caller, Result};
+use crate::kernel::call::Changed;
+use crate::kernel::{Caller, Result, ids};
 use crate::proto::runplane::v1 as pb;
 use crate::store;
 
@@ -13,15 +14,14 @@ pub(super) async fn delete<R>(
     let (scope, id, now) = (caller.scope, get::id(&request.id)?, agents.clock.now());
     let if_match = request.if_match;
     condition::check(&if_match)?;
-    agents
-        .store
-        .tx("delete_agent", move |tx| {
-            let if_match = if_match.clone();
-            Box::pin(async move {
-                // The row is held from here, so what is checked is what is deleted.
-                let deleted = store::agents::delete(tx, scope, id, now).await?;
-                condition::met(&deleted, &if_match)
-            })
+    let changed = agents.store.change(caller, "delete_agent", move |tx| {
+        let if_match = if_match.clone();
+        Box::pin(async move {
+            // The row is held from here, so what is checked is what is deleted.
+            let deleted = store::agents::delete(tx, scope, id, now).await?;
+            condition::met(&deleted, &if_match)?;
+            Changed::new(ids::format(ids::Kind::Agent, id), ()).before(&deleted.spec)
         })
-        .await
+    });
+    changed.await.map(|_| ())
 }

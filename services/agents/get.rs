@@ -17,7 +17,9 @@ pub(super) async fn visible<R>(
     caller: &Caller,
     text: &str,
 ) -> Result<agent::Model> {
-    let row = store::agents::get(agents.store.read(), caller.scope, id(text)?).await?;
+    let (read, id) = (agents.store.read(), id(text)?);
+    let scope = store::reach::agent(read, caller, "agents:read", id).await?;
+    let row = store::agents::get(read, scope, id).await?;
     if row.published || caller.sees_unpublished() {
         return Ok(row);
     }

@@ -1,8 +1,9 @@
 //! Lists agents. A key that only runs sees published ones.
 
 use super::{Agents, convert};
+use crate::kernel::caller::{Level, Reach};
 use crate::kernel::page::Asked;
-use crate::kernel::{Caller, Result, labels};
+use crate::kernel::{Caller, Error, Result, labels};
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, agents::Filter};
 
@@ -12,7 +13,17 @@ pub(super) async fn list<R>(
     request: pb::ListAgentsRequest,
 ) -> Result<pb::ListAgentsResponse> {
     let published = if caller.sees_unpublished() { request.published } else { Some(true) };
-    let filter = Filter { published, metadata: labels::filter(&request.metadata)? };
+    let metadata = labels::filter(&request.metadata)?;
+    let organisation = (caller.level == Level::Organisation).then_some(caller.organisation);
+    if organisation.is_some() && !metadata.is_empty() {
+        let message = "metadata filters the agents of one project; this key is an organisation's";
+        return Err(Error::field("metadata", message));
+    }
+    let only = match caller.reach("agents:read") {
+        Some(Reach::Only(agents)) => agents,
+        _ => Vec::new(),
+    };
+    let filter = Filter { published, metadata, only, organisation };
     let digest = format!("{filter:?}");
     let list = agents.cursors.list("agents", caller.scope, digest.as_bytes());
     let order = convert::order(request.order)?;

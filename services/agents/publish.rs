@@ -12,13 +12,11 @@ pub(super) async fn set<R>(
     published: bool,
 ) -> Result<pb::Agent> {
     let (scope, id, now) = (caller.scope, get::id(id)?, agents.clock.now());
-    let row = agents
-        .store
-        .tx("publish_agent", move |tx| {
-            Box::pin(
-                async move { store::agents::set_published(tx, scope, id, published, now).await },
-            )
+    let changed = agents.store.change(caller, "publish_agent", move |tx| {
+        Box::pin(async move {
+            let row = store::agents::set_published(tx, scope, id, published, now).await?;
+            convert::changed(row)
         })
-        .await?;
-    convert::agent(row)
+    });
+    Ok(changed.await?.answer)
 }

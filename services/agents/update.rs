@@ -23,7 +23,7 @@ pub(super) async fn update<R>(
         condition::met(&current, &request.if_match)?;
         match change(agents, caller, current, &new, &paths).await {
             Err(e) if e.reason == Reason::VersionConflict => {}
-            changed => return convert::agent(changed?),
+            changed => return changed,
         }
     }
     Err(Error::new(Reason::VersionConflict, "the agent is being changed by others; try again"))
@@ -35,21 +35,23 @@ async fn change<R>(
     current: agent::Model,
     new: &pb::Agent,
     paths: &[String],
-) -> Result<agent::Model> {
+) -> Result<pb::Agent> {
     let old = convert::spec(&current.spec)?;
     let merged = mask::merge(&convert::definition(old.clone()), new, paths)?;
     let spec = check::spec(merged, &agents.models)?;
-    if spec == old {
-        return Ok(current);
-    }
+    let same = spec == old;
     let (scope, now) = (caller.scope, agents.clock.now());
-    agents
-        .store
-        .tx("update_agent", move |tx| {
-            let (current, spec) = (current.clone(), spec.clone());
-            Box::pin(async move { store::agents::update(tx, scope, &current, &spec, now).await })
+    let changed = agents.store.change(caller, "update_agent", move |tx| {
+        let (current, spec) = (current.clone(), spec.clone());
+        Box::pin(async move {
+            let row = match same {
+                true => current.clone(),
+                false => store::agents::update(tx, scope, &current, &spec, now).await?,
+            };
+            convert::changed(row)?.before(&current.spec)
         })
-        .await
+    });
+    Ok(changed.await?.answer)
 }
 
 fn expect(current: &agent::Model, version: Option<i32>) -> Result<()> {

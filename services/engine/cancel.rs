@@ -13,8 +13,10 @@ use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
 use crate::store::{Tx, moves, queue, runs};
 
-/// What came of asking.
-struct Asked {
+/// What came of asking for a cancel.
+#[derive(Debug)]
+pub struct AskedCancel {
+    run_id: Uuid,
     status: Status,
     events: Vec<Durable>,
 }
@@ -27,17 +29,33 @@ impl Engine {
     /// `run_not_found`; `run_not_cancellable` when the run has ended otherwise.
     pub async fn cancel(&self, scope: Scope, run_id: Uuid) -> Result<Status> {
         let now = self.now();
-        let Asked { status, events } = self
+        let asked: AskedCancel = self
             .store()
-            .tx("engine.cancel", move |tx| Box::pin(ask(tx, scope, run_id, now)))
+            .tx("engine.cancel", move |tx| Box::pin(ask_cancel(tx, scope, run_id, now)))
             .await?;
-        self.publish(run_id, events);
-        self.slots().cancel(run_id);
+        let status = asked.status;
+        self.cancel_asked(asked);
         Ok(status)
+    }
+
+    /// Tells worker and followers of a cancel that was asked for, once that is committed.
+    pub fn cancel_asked(&self, asked: AskedCancel) {
+        self.publish(asked.run_id, asked.events);
+        self.slots().cancel(asked.run_id);
     }
 }
 
-async fn ask(tx: &Tx, scope: Scope, run_id: Uuid, now: Timestamp) -> Result<Asked> {
+/// Asks for the cancel of a run, in a transaction of the caller's; when that is committed,
+/// [`Engine::cancel_asked`] is called.
+///
+/// # Errors
+/// `run_not_found`; `run_not_cancellable` when the run has ended otherwise.
+pub async fn ask_cancel(
+    tx: &Tx,
+    scope: Scope,
+    run_id: Uuid,
+    now: Timestamp,
+) -> Result<AskedCancel> {
     let Some((seq, leased)) = queue::request_cancel(tx, scope, run_id, now).await? else {
         return asked_before(tx, scope, run_id).await;
     };
@@ -52,10 +70,10 @@ async fn ask(tx: &Tx, scope: Scope, run_id: Uuid, now: Timestamp) -> Result<Aske
     let draft = Change::to(run_id, Status::Cancelling).draft(Status::Cancelling.event())?;
     let mut events = append(tx, run_id, seq, &[draft], now).await?;
     if leased {
-        return Ok(Asked { status: Status::Cancelling, events });
+        return Ok(AskedCancel { run_id, status: Status::Cancelling, events });
     }
     events.extend(force(tx, run_id, now).await?);
-    Ok(Asked { status: Status::Cancelled, events })
+    Ok(AskedCancel { run_id, status: Status::Cancelled, events })
 }
 
 /// Ends a run whose cancel was asked for, whoever holds it. No events: it has ended.
@@ -66,11 +84,11 @@ pub(super) async fn force(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Vec<D
     conclude(tx, run_id, seq, last, now).await
 }
 
-async fn asked_before(tx: &Tx, scope: Scope, run_id: Uuid) -> Result<Asked> {
+async fn asked_before(tx: &Tx, scope: Scope, run_id: Uuid) -> Result<AskedCancel> {
     let place = moves::place(tx, scope, run_id).await?.ok_or_else(|| runs::not_found(run_id))?;
     match Status::parse(&place.status) {
         Some(status @ (Status::Cancelling | Status::Cancelled)) => {
-            Ok(Asked { status, events: Vec::new() })
+            Ok(AskedCancel { run_id, status, events: Vec::new() })
         }
         _ => {
             let id = ids::format(Kind::Run, run_id);

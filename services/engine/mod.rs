@@ -31,12 +31,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use cancel::{AskedCancel, ask_cancel};
 pub use config::EngineConfig;
 pub use create::{Created, NewRun, Prepared};
 pub use events::Event;
 pub use read::EventPage;
 pub use state::Status;
-pub use submit::Output;
+pub use submit::{Handover, Output};
 pub use wait::Until;
 
 use self::slots::Slots;

@@ -26,7 +26,8 @@ pub struct Output {
 }
 
 /// What is handed over, and by whom.
-struct Handover {
+#[derive(Debug)]
+pub struct Handover {
     scope: Scope,
     run_id: Uuid,
     key_id: Option<Uuid>,
@@ -49,25 +50,54 @@ impl Engine {
         key_id: Option<Uuid>,
         outputs: Vec<Output>,
     ) -> Result<Status> {
+        let handover = Arc::new(Handover::new(scope, run_id, key_id, outputs)?);
+        let now = self.now();
+        let status = self
+            .store()
+            .tx("engine.submit", move |tx| {
+                let handover = Arc::clone(&handover);
+                Box::pin(async move { handover.write(tx, now).await })
+            })
+            .await?;
+        self.submitted(status);
+        Ok(status)
+    }
+
+    /// Wakes a worker when a run that outputs were handed over to goes on, once that is committed.
+    pub fn submitted(&self, status: Status) {
+        if status == Status::InProgress {
+            self.inner.work.notify_one();
+        }
+    }
+}
+
+impl Handover {
+    /// Outputs that are ready to be handed over, in a transaction of the caller's or of ours.
+    ///
+    /// # Errors
+    /// `internal_error` when they cannot be written as JSON.
+    pub fn new(
+        scope: Scope,
+        run_id: Uuid,
+        key_id: Option<Uuid>,
+        outputs: Vec<Output>,
+    ) -> Result<Self> {
         let encode = |output: Output| -> Result<(String, String)> {
             let Output { call_id, output, is_error } = output;
             let submitted = Submitted { output, is_error };
             Ok((call_id, serde_json::to_string(&submitted).map_err(Error::internal)?))
         };
         let outputs = outputs.into_iter().map(encode).collect::<Result<_>>()?;
-        let handover = Arc::new(Handover { scope, run_id, key_id, outputs });
-        let now = self.now();
-        let status = self
-            .store()
-            .tx("engine.submit", move |tx| {
-                let handover = Arc::clone(&handover);
-                Box::pin(async move { take(tx, &handover, now).await })
-            })
-            .await?;
-        if status == Status::InProgress {
-            self.inner.work.notify_one();
-        }
-        Ok(status)
+        Ok(Self { scope, run_id, key_id, outputs })
+    }
+
+    /// Hands them over; the state of the run then. When that is committed, [`Engine::submitted`]
+    /// is called.
+    ///
+    /// # Errors
+    /// Those of [`Engine::submit`].
+    pub async fn write(&self, tx: &Tx, now: Timestamp) -> Result<Status> {
+        take(tx, self, now).await
     }
 }
 

@@ -8,17 +8,19 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{Extensions, HeaderMap, header};
 use moka::future::Cache;
-use tokio::sync::mpsc;
 use tower::{Layer, Service};
-use uuid::Uuid;
 
+use super::record::{self, Notes, Recorder};
+use super::rest::table::Method;
 use super::{Answer, Dialect, Request, Response, request_id};
-use crate::kernel::caller::{Grant, Level};
+use crate::kernel::call::Call;
+use crate::kernel::caller::{Alive, Grant, Level};
 use crate::kernel::config::Plans;
-use crate::kernel::{Caller, Clock, Error, Reason, Result, Scope, Timestamp};
-use crate::keys::secret::{self, Pepper};
+use crate::kernel::{Caller, Clock, Error, Pepper, Reason, Result, Scope, Timestamp};
+use crate::keys::secret;
+use crate::store::audit::Actor;
 use crate::store::tenants::{self, Tenant};
 use crate::store::{Store, keys};
 
@@ -31,11 +33,8 @@ const KNOWN_KEYS: u64 = 100_000;
 /// Least time between two notes of a key's use.
 const TOUCH: Duration = Duration::from_secs(60);
 
-/// Uses waiting to be noted; more are left out.
-const TOUCHES: usize = 1024;
-
-/// Finds the scope that a request needs by its contract; `None` for paths that need no key.
-pub type Required = Arc<dyn Fn(Dialect, &mut Request) -> Option<&'static str> + Send + Sync>;
+/// Finds the method that a request calls by its contract; `None` for paths that need no key.
+pub type Required = Arc<dyn Fn(Dialect, &mut Request) -> Option<&'static Method> + Send + Sync>;
 
 /// A key as the cache knows it.
 #[derive(Debug)]
@@ -57,15 +56,10 @@ pub struct Authenticator {
     pepper: Pepper,
     plans: Plans,
     clock: Clock,
+    /// The call of who has made none that changes anything.
+    silent: Arc<Call>,
     known: Cache<String, Option<Arc<Known>>>,
-    touches: mpsc::Sender<(Scope, Uuid)>,
-}
-
-/// Notes when keys were used, off the path of the calls.
-pub struct Toucher {
-    store: Store,
-    clock: Clock,
-    touches: mpsc::Receiver<(Scope, Uuid)>,
+    notes: Notes,
 }
 
 /// Makes [`Authenticated`] services.
@@ -73,7 +67,7 @@ pub struct Toucher {
 pub struct AuthLayer {
     /// Checks keys.
     pub authenticator: Authenticator,
-    /// Finds the scope that a request needs.
+    /// Finds the method that a request calls.
     pub required: Required,
 }
 
@@ -111,43 +105,85 @@ impl Known {
 }
 
 impl Authenticator {
-    /// Checks keys of this store; run the [`Toucher`] beside it.
+    /// Checks keys of this store; run the [`Recorder`] beside it.
     #[must_use]
-    pub fn new(store: Store, pepper: Pepper, plans: Plans, clock: Clock) -> (Self, Toucher) {
-        let (sender, receiver) = mpsc::channel(TOUCHES);
+    pub fn new(store: Store, pepper: Pepper, plans: Plans, clock: Clock) -> (Self, Recorder) {
+        let (notes, recorder) = record::recorder(store.clone(), pepper.clone(), clock.clone());
         let known = Cache::builder()
             .max_capacity(KNOWN_KEYS)
             .time_to_live(Duration::from_secs(KNOWN_S))
             .build();
-        let toucher = Toucher { store: store.clone(), clock: clock.clone(), touches: receiver };
-        (Self { store, pepper, plans, clock, known, touches: sender }, toucher)
+        let silent = Arc::new(Call::silent(&pepper));
+        (Self { store, pepper, plans, clock, silent, known, notes }, recorder)
     }
 
-    async fn caller(&self, headers: &HeaderMap) -> Result<Caller> {
+    /// The caller of a request, who may call the method. Who is refused is written down.
+    async fn admit(
+        &self,
+        (headers, extensions): (&HeaderMap, &Extensions),
+        method: &'static Method,
+    ) -> Result<Caller> {
         let secret = presented(headers)?;
+        let caller = match self.caller(secret, method).await {
+            Ok(caller) => caller,
+            Err(error) => {
+                let public = secret::parse(secret).map(|(_, public)| public.to_owned());
+                let actor = Actor { public, ..Actor::default() };
+                self.notes.refused((None, actor), extensions, method, error.reason);
+                return Err(error);
+            }
+        };
+        if caller.may(method.scope) {
+            return Ok(caller);
+        }
+        let who = (Some(caller.scope), Actor::from(&caller));
+        self.notes.refused(who, extensions, method, Reason::InsufficientScope);
+        Err(lacks(method.scope))
+    }
+
+    async fn caller(&self, secret: &str, method: &Method) -> Result<Caller> {
         let (_, public) = secret::parse(secret).ok_or_else(invalid)?;
         let known = self.known(public).await?;
         // With no such key the comparison still happens, so that time tells nothing.
         let mac = known.as_ref().map_or(&[0; 32][..], |key| &key.mac);
         let matches = self.pepper.matches(secret, mac);
         let known = known.filter(|_| matches).ok_or_else(invalid)?;
+        let mut caller = self.opens(&known).await?;
+        if method.goes_on {
+            caller.alive = Some(self.clone().alive(public.to_owned()));
+        }
+        Ok(caller)
+    }
+
+    /// What a key opens now. A session lives as long as the key that it was made from, and counts
+    /// as that.
+    async fn opens(&self, known: &Known) -> Result<Caller> {
         let now = self.clock.now();
         known.alive(now)?;
         let Some(parent) = &known.parent else {
-            self.note(&known, now);
+            self.note(known, now);
             return Ok(known.caller.clone());
         };
         let parent = self.known(parent).await?.ok_or_else(invalid)?;
-        // A session lives as long as the key that it was made from, and counts as that.
         parent.alive(now).map_err(|_| invalid())?;
         self.note(&parent, now);
         Ok(known.caller.session_of(&parent.caller))
     }
 
+    /// Asks later whether a key still opens.
+    fn alive(self, public: String) -> Alive {
+        Alive(Arc::new(move || {
+            let (authenticator, public) = (self.clone(), public.clone());
+            Box::pin(async move {
+                let known = authenticator.known(&public).await?.ok_or_else(invalid)?;
+                authenticator.opens(&known).await.map(|_| ())
+            })
+        }))
+    }
+
     fn note(&self, known: &Known, now: Timestamp) {
         if known.is_note_due(now) {
-            // A full queue only makes `last_used_at` a little older.
-            let _full = self.touches.try_send((known.caller.scope, known.caller.key_id));
+            self.notes.used(known.caller.scope, known.caller.key_id);
         }
     }
 
@@ -178,6 +214,8 @@ impl Authenticator {
             level: level.ok_or_else(|| Error::internal("a key of an unknown level"))?,
             grants: words.iter().filter_map(|word| Grant::parse(word)).collect(),
             limits: Arc::new(self.plans.limits(&tenant.plan, &tenant.overrides, &own)),
+            call: Arc::clone(&self.silent),
+            alive: None,
         };
         Ok(Known {
             mac: key.mac,
@@ -192,24 +230,6 @@ impl Authenticator {
     /// Forgets a key, so that its change holds at once in this process.
     pub async fn forget(&self, public: &str) {
         self.known.invalidate(public).await;
-    }
-}
-
-impl Toucher {
-    /// Notes uses until the authenticator is gone.
-    pub async fn run(mut self) {
-        while let Some((scope, key)) = self.touches.recv().await {
-            let now = self.clock.now();
-            let noted = self
-                .store
-                .tx("touch_key", move |tx| {
-                    Box::pin(async move { keys::touch(tx, scope, key, now).await })
-                })
-                .await;
-            if let Err(error) = noted {
-                tracing::warn!(%error, "the use of a key was not noted");
-            }
-        }
     }
 }
 
@@ -243,9 +263,10 @@ where
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         Box::pin(async move {
-            let allowed = auth.authenticator.caller(request.headers()).await;
-            match allowed.and_then(|caller| permit(caller, needed)) {
+            let parts = (request.headers(), request.extensions());
+            match auth.authenticator.admit(parts, needed).await {
                 Ok(caller) => {
+                    request.extensions_mut().insert(needed);
                     request.extensions_mut().insert(caller);
                     inner.call(request).await
                 }
@@ -275,12 +296,9 @@ fn key_header(headers: &HeaderMap) -> Option<Result<&str>> {
     Some(value.to_str().map(str::trim).map_err(|_| invalid()))
 }
 
-fn permit(caller: Caller, needed: &'static str) -> Result<Caller> {
-    if caller.may(needed) {
-        return Ok(caller);
-    }
+fn lacks(needed: &'static str) -> Error {
     let message = format!("this method needs the scope {needed}");
-    Err(Error::new(Reason::InsufficientScope, message).with("scope", needed))
+    Error::new(Reason::InsufficientScope, message).with("scope", needed)
 }
 
 fn missing() -> Error {

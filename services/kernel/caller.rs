@@ -1,9 +1,15 @@
 //! Who calls, and what is theirs. Made by `gateway/auth.rs` from a key, read by every service.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::future::BoxFuture;
+use tonic::Code;
 use uuid::Uuid;
 
+use super::call::Call;
+use super::error::{Error, Result};
 use super::grants;
 pub use super::grants::{Grant, Level, Reach};
 use super::plan::Limits;
@@ -66,6 +72,33 @@ pub struct Caller {
     pub grants: Arc<[Grant]>,
     /// How much the key may use.
     pub limits: Arc<Limits>,
+    /// The call itself.
+    pub call: Arc<Call>,
+    /// Whether the key still opens; for answers that go on. None: nobody asks.
+    pub alive: Option<Alive>,
+}
+
+/// Asks whether a key still opens what it opened when the call began.
+#[derive(Clone)]
+pub struct Alive(pub Arc<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>);
+
+impl fmt::Debug for Alive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Alive")
+    }
+}
+
+impl Alive {
+    /// Ends when the key has: why. A question that nobody could answer is asked again.
+    pub async fn ended(self, every: Duration) -> Error {
+        loop {
+            tokio::time::sleep(every).await;
+            match (self.0)().await {
+                Err(error) if error.reason.row().grpc == Code::Unauthenticated => return error,
+                _ => {}
+            }
+        }
+    }
 }
 
 impl Caller {

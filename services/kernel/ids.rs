@@ -26,6 +26,8 @@ pub enum Kind {
     Organisation,
     /// A request, `req`.
     Request,
+    /// A line of the audit log, `aud`.
+    Audit,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Project => "prj",
             Self::Organisation => "org",
             Self::Request => "req",
+            Self::Audit => "aud",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The few types that everything else stands on. Imports nothing of ours.
 
 pub mod address;
+pub mod call;
 pub mod caller;
 pub mod clock;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod labels;
 pub mod models;
 pub mod page;
 pub mod parameters;
+pub mod pepper;
 pub mod plan;
 pub mod reply;
 pub mod schema;
@@ -24,3 +26,4 @@ pub mod text;
 pub use caller::{Caller, Environment, Scope};
 pub use clock::{Clock, Timestamp};
 pub use error::{Error, Reason, Result};
+pub use pepper::Pepper;

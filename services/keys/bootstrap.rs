@@ -8,9 +8,8 @@ use uuid::Uuid;
 
 use super::create;
 pub use super::create::Space;
-use super::secret::Pepper;
 use crate::kernel::caller::{Grant, Level};
-use crate::kernel::{Clock, Environment, Error, Result, Scope, ids};
+use crate::kernel::{Clock, Environment, Error, Pepper, Result, Scope, ids};
 use crate::store::tables::{organisation, project};
 use crate::store::{self, Store};
 

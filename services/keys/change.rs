@@ -1,6 +1,9 @@
 //! Changes a key: its name and labels, or its end.
 
+use prost::Message;
+
 use super::{Keys, convert, create};
+use crate::kernel::call::Changed;
 use crate::kernel::{Caller, Error, Result, labels};
 use crate::proto::runplane::v1 as pb;
 use crate::store;
@@ -39,26 +42,36 @@ pub(super) async fn update(
         metadata: metadata.map(|labels| serde_json::json!(labels).to_string()),
     };
     let scope = caller.scope;
-    let row = keys
-        .store
-        .tx("update_key", move |tx| {
-            let change = change.clone();
-            Box::pin(async move { store::keys::update(tx, scope, key_id, change).await })
+    let changed = keys.store.change(caller, "update_key", move |tx| {
+        let change = change.clone();
+        Box::pin(async move {
+            let row = store::keys::update(tx, scope, key_id, change).await?;
+            convert::changed(row, None)
         })
-        .await?;
-    convert::key(row, None)
+    });
+    Ok(changed.await?.answer)
 }
 
-pub(super) async fn revoke(keys: &Keys, caller: &Caller, id: &str) -> Result<pb::Key> {
+/// Revokes a key; `answer` is what the caller is told of it.
+pub(super) async fn revoke<M: Message + 'static>(
+    keys: &Keys,
+    caller: &Caller,
+    id: &str,
+    answer: fn(pb::Key) -> M,
+) -> Result<M> {
     let (scope, key_id, now) = (caller.scope, convert::id(id)?, keys.clock.now());
-    let row = keys
-        .store
-        .tx("revoke_key", move |tx| {
-            Box::pin(async move { store::keys::revoke(tx, scope, key_id, now).await })
+    let changed = keys.store.change(caller, "revoke_key", move |tx| {
+        Box::pin(async move {
+            let row = store::keys::revoke(tx, scope, key_id, now).await?;
+            let public = row.key_id.clone();
+            let Changed { answer: key, target, after, .. } = convert::changed(row, None)?;
+            let changed = Changed::new(target, answer(key));
+            Ok(Changed { after, ..changed }.with(public))
         })
-        .await?;
-    (keys.forget)(row.key_id.clone()).await;
-    convert::key(row, None)
+    });
+    let changed = changed.await?;
+    (keys.forget)(changed.more).await;
+    Ok(changed.answer)
 }
 
 /// Whether the mask names the name and the labels; without a mask, whether they are set.

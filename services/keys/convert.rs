@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::secret;
+use crate::kernel::call::Changed;
 use crate::kernel::caller::{Grant, Level};
 use crate::kernel::grants;
 use crate::kernel::ids::{self, Kind};
@@ -40,6 +41,17 @@ pub(super) fn key(row: api_key::Model, secret: Option<&SecretString>) -> Result<
         last_used_at: at(row.last_used_at),
         replaced_by: row.replaced_by.map(|id| ids::format(Kind::Key, id)),
     })
+}
+
+/// What a change of a key has come to. What is written down of it is what anybody may read of it.
+pub(super) fn changed(
+    row: api_key::Model,
+    secret: Option<&SecretString>,
+) -> Result<Changed<pb::Key>> {
+    let target = ids::format(Kind::Key, row.id);
+    let state = (row.name.clone(), row.scopes.clone(), row.metadata.clone(), row.limits.clone());
+    let ends = (row.expires_at, row.revoked_at, row.replaced_by);
+    Changed::new(target, key(row, secret)?).after(&(state, ends))
 }
 
 /// The grants of a request, each once; `invalid_field` for what is none at this level.

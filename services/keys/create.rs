@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
-use super::secret::{self, Pepper};
+use super::secret;
 use super::{Keys, convert};
 use crate::kernel::caller::{Grant, Level};
-use crate::kernel::{Caller, Clock, Environment, Error, Reason, Result, Scope, Timestamp};
-use crate::kernel::{ids, labels, text};
+use crate::kernel::{Caller, Clock, Environment, Error, Pepper, Reason, Result, Scope};
+use crate::kernel::{Timestamp, ids, labels, text};
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, tables::api_key};
 
@@ -54,14 +54,15 @@ pub(super) async fn create(
         Space { scope: caller.scope, level: caller.level, organisation: caller.organisation };
     let (row, fresh) = row(&keys.pepper, space, new, keys.clock.now());
     let scope = caller.scope;
-    let row = keys
-        .store
-        .tx("create_key", move |tx| {
-            let row = row.clone();
-            Box::pin(async move { store::keys::insert(tx, scope, row).await })
+    let secret = fresh.secret;
+    let changed = keys.store.change(caller, "create_key", move |tx| {
+        let (row, secret) = (row.clone(), secret.clone());
+        Box::pin(async move {
+            let row = store::keys::insert(tx, scope, row).await?;
+            convert::changed(row, Some(&secret))
         })
-        .await?;
-    convert::key(row, Some(&fresh.secret))
+    });
+    Ok(changed.await?.answer)
 }
 
 /// The row of a new key, and its secret.

@@ -15,13 +15,12 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tonic::Request;
 
-use crate::kernel::Clock;
 use crate::kernel::page::Cursors;
 use crate::kernel::reply::{Reply, caller, reply};
+use crate::kernel::{Clock, Pepper};
 use crate::proto::runplane::v1 as pb;
 use crate::proto::runplane::v1::keys_service_server::KeysService;
 use crate::store::Store;
-use secret::Pepper;
 
 /// Makes the gateway forget what it knows of a key, by its public part, so that a change holds at
 /// once.
@@ -73,10 +72,10 @@ impl KeysService for Keys {
     }
 
     async fn revoke_key(&self, r: Request<pb::RevokeKeyRequest>) -> Reply<pb::Key> {
-        reply(change::revoke(self, &caller(&r)?, &r.into_inner().id).await)
+        reply(change::revoke(self, &caller(&r)?, &r.into_inner().id, |key| key).await)
     }
 
     async fn delete_key(&self, r: Request<pb::DeleteKeyRequest>) -> Reply<()> {
-        reply(change::revoke(self, &caller(&r)?, &r.into_inner().id).await.map(|_| ()))
+        reply(change::revoke(self, &caller(&r)?, &r.into_inner().id, |_| ()).await)
     }
 }

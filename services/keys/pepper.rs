@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::secret::Pepper;
+use crate::kernel::Pepper;
 use crate::kernel::config::{AuthConfig, StoreConfig};
 
 /// The pepper of this configuration.

@@ -34,18 +34,18 @@ pub(super) async fn rotate(
     let (mut row, fresh) = create::row(&keys.pepper, space, new, now);
     row.limits.clone_from(&old.limits);
     let times = (now, now.plus(overlap));
-    let row = keys
-        .store
-        .tx("rotate_key", move |tx| {
-            let row = row.clone();
-            Box::pin(async move {
-                store::keys::replace(tx, scope, (key_id, row.id), times).await?;
-                store::keys::insert(tx, scope, row).await
-            })
+    let secret = fresh.secret;
+    let changed = keys.store.change(caller, "rotate_key", move |tx| {
+        let (row, secret) = (row.clone(), secret.clone());
+        Box::pin(async move {
+            store::keys::replace(tx, scope, (key_id, row.id), times).await?;
+            let row = store::keys::insert(tx, scope, row).await?;
+            convert::changed(row, Some(&secret))
         })
-        .await?;
+    });
+    let answer = changed.await?.answer;
     (keys.forget)(old.key_id).await;
-    convert::key(row, Some(&fresh.secret))
+    Ok(answer)
 }
 
 fn overlap(seconds: i32) -> Result<Duration> {

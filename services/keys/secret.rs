@@ -5,14 +5,7 @@
 //! are the CRC-32 of all before them; base62. For secret scanners:
 //! `sk_(live|test)_[0-9A-Za-z]{48}`.
 
-use std::sync::Arc;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
+use secrecy::SecretString;
 
 use crate::kernel::Environment;
 
@@ -28,59 +21,6 @@ pub struct Fresh {
     pub secret: SecretString,
     /// Its public part, by which the store finds the key.
     pub public: String,
-}
-
-/// Keys are kept as HMAC-SHA-256 under this pepper: who reads the table cannot forge one. What is
-/// held is the HMAC with its key already in it, which halves what a check costs.
-#[derive(Clone)]
-pub struct Pepper(Arc<Hmac<Sha256>>);
-
-impl Pepper {
-    /// A pepper from the configuration or the secrets file.
-    #[must_use]
-    pub fn new(pepper: SecretString) -> Self {
-        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-        let mac = Hmac::new_from_slice(pepper.expose_secret().as_bytes())
-            .expect("HMAC takes a key of any length");
-        Self(Arc::new(mac))
-    }
-
-    /// A name for this pepper that tells nothing of it, kept beside every HMAC that it made.
-    #[must_use]
-    pub fn id(&self) -> String {
-        self.derive("pepper id", "")[..4].iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    /// What is kept of a secret.
-    #[must_use]
-    pub fn mac(&self, secret: &str) -> [u8; 32] {
-        self.derive("key", secret)
-    }
-
-    /// A secret of ours for another purpose, such as signing cursors.
-    #[must_use]
-    pub fn derive(&self, purpose: &str, of: &str) -> [u8; 32] {
-        let mut mac = Hmac::clone(&self.0);
-        mac.update(purpose.as_bytes());
-        mac.update(&[0]);
-        mac.update(of.as_bytes());
-        mac.finalize().into_bytes().into()
-    }
-
-    /// A new secret that signs a project's calls of tool handlers, `whsec_…`.
-    #[must_use]
-    pub fn signing_secret(&self, project: uuid::Uuid) -> String {
-        let mut random = [0u8; 16];
-        rand::fill(&mut random);
-        let bytes = self.derive("tool signing", &format!("{project}{random:?}"));
-        format!("whsec_{}", STANDARD.encode(bytes))
-    }
-
-    /// True when `mac` is kept of `secret`; takes the same time for every `mac`.
-    #[must_use]
-    pub fn matches(&self, secret: &str, mac: &[u8]) -> bool {
-        self.mac(secret).ct_eq(mac).into()
-    }
 }
 
 /// Makes a secret.
@@ -125,7 +65,10 @@ fn checksum(body: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
+    use crate::kernel::Pepper;
 
     #[test]
     fn a_fresh_secret_parses_and_matches_only_itself() {

@@ -1,13 +1,22 @@
 //! Cancels a run.
 
-use std::time::Duration;
-
 use super::{Runs, get};
+use crate::engine::ask_cancel;
+use crate::kernel::call::Changed;
 use crate::kernel::{Caller, Result};
 use crate::proto::runplane::v1 as pb;
 
 pub(super) async fn cancel(runs: &Runs, caller: &Caller, id: &str) -> Result<pb::Run> {
-    let run_id = get::id(id)?;
-    runs.engine.cancel(caller.scope, run_id).await?;
-    get::settled(runs, caller.scope, run_id, Duration::ZERO).await
+    let (run_id, now) = (get::id(id)?, runs.clock.now());
+    let scope = get::owner(runs, caller, "runs:write", run_id).await?;
+    let changed = runs.store.change(caller, "cancel_run", move |tx| {
+        Box::pin(async move {
+            let asked = ask_cancel(tx, scope, run_id, now).await?;
+            let run = get::read(tx, scope, run_id, now).await?;
+            Ok(Changed::new(run.id.clone(), run).with(asked))
+        })
+    });
+    let changed = changed.await?;
+    runs.engine.cancel_asked(changed.more);
+    Ok(changed.answer)
 }

@@ -10,10 +10,12 @@ use uuid::Uuid;
 use super::{Events, Runs, convert, events, get, wait};
 use crate::cache::EventId;
 use crate::engine::NewRun;
+use crate::kernel::call::Changed;
 use crate::kernel::spec::AgentSpec;
-use crate::kernel::{Caller, Error, Reason, Result, ids, json, labels, parameters, text};
+use crate::kernel::{Caller, Error, Reason, Result, Scope};
+use crate::kernel::{ids, json, labels, parameters, text};
 use crate::proto::runplane::v1 as pb;
-use crate::store::{self, tables::run};
+use crate::store;
 
 /// Most bytes of the input, as JSON.
 const INPUT_BYTES_MAX: usize = 262_144;
@@ -28,12 +30,12 @@ pub(super) async fn create(
 ) -> Result<pb::Run> {
     let wait = wait::duration(request.wait, prefer)?;
     let wait = if request.background { Duration::ZERO } else { wait };
-    let row = start(runs, caller, request).await?;
+    let (scope, run) = begun(runs, caller, request).await?;
     if wait.is_zero() {
         // What was committed, whatever a worker has made of it since.
-        return convert::run(row, Vec::new(), runs.clock.now());
+        return Ok(run);
     }
-    get::settled(runs, caller.scope, row.id, wait).await
+    get::settled(runs, scope, get::id(&run.id)?, wait).await
 }
 
 pub(super) async fn stream(
@@ -41,16 +43,32 @@ pub(super) async fn stream(
     caller: &Caller,
     request: pb::CreateRunRequest,
 ) -> Result<Events> {
-    let row = start(runs, caller, request).await?;
-    events::follow(runs, caller.scope, row.id, EventId::default()).await
+    let (scope, run) = begun(runs, caller, request).await?;
+    events::follow(runs, (caller, scope), get::id(&run.id)?, EventId::default()).await
 }
 
-/// Creates the run; its row as it was committed.
-async fn start(runs: &Runs, caller: &Caller, request: pb::CreateRunRequest) -> Result<run::Model> {
+/// The run as it was committed, and whose it is: just created, or by the same call before.
+async fn begun(
+    runs: &Runs,
+    caller: &Caller,
+    request: pb::CreateRunRequest,
+) -> Result<(Scope, pb::Run)> {
+    let Some(run) = caller.call.remembered::<pb::Run>()? else {
+        return start(runs, caller, request).await;
+    };
+    Ok((get::owner(runs, caller, "runs:create", get::id(&run.id)?).await?, run))
+}
+
+async fn start(
+    runs: &Runs,
+    caller: &Caller,
+    request: pb::CreateRunRequest,
+) -> Result<(Scope, pb::Run)> {
     let input = input(request.input, request.query)?;
     let metadata = labels::checked(request.metadata)?;
     let session_id = session(request.session_id)?;
-    let (agent_id, version, spec) = agent(runs, caller, &request.agent_id, request.version).await?;
+    let (scope, (agent_id, version, spec)) =
+        agent(runs, caller, &request.agent_id, request.version).await?;
     let given = request.parameters.map(json::from_struct).unwrap_or_default();
     let parameters = parameters::fill(&spec.parameters, &given)?;
     let new = NewRun {
@@ -64,12 +82,24 @@ async fn start(runs: &Runs, caller: &Caller, request: pb::CreateRunRequest) -> R
         key_id: Some(caller.key_id),
         timeout: None,
     };
-    let mut row = convert::queued(caller.scope, &new);
-    let created = runs.engine.create(caller.scope, new).await?;
+    let mut row = convert::queued(scope, &new);
+    let prepared = Arc::new(runs.engine.prepare(scope, new).await?);
+    let created = prepared.created();
     row.id = created.run_id;
     row.created_at = created.created_at.0;
     row.expires_at = Some(created.expires_at.0);
-    Ok(row)
+    let run = convert::run(row, Vec::new(), runs.clock.now())?;
+    let job = Arc::clone(&prepared);
+    let changed = runs.store.change(caller, "create_run", move |tx| {
+        let (job, run) = (Arc::clone(&job), run.clone());
+        Box::pin(async move {
+            job.write(tx).await?;
+            Changed::new(run.id.clone(), run.clone()).after(&(&run.agent_id, run.agent_version))
+        })
+    });
+    let run = changed.await?.answer;
+    runs.engine.created(&prepared);
+    Ok((scope, run))
 }
 
 /// The agent's version that the run is pinned to.
@@ -78,12 +108,13 @@ async fn agent(
     caller: &Caller,
     id: &str,
     version: Option<i32>,
-) -> Result<(Uuid, i32, AgentSpec)> {
+) -> Result<(Scope, (Uuid, i32, AgentSpec))> {
     if id.is_empty() {
         return Err(Error::missing("agent_id"));
     }
     let agent_id = ids::parse(ids::Kind::Agent, id).ok_or_else(|| no_agent(id))?;
-    let row = store::agents::get(runs.store.read(), caller.scope, agent_id).await?;
+    let scope = store::reach::agent(runs.store.read(), caller, "runs:create", agent_id).await?;
+    let row = store::agents::get(runs.store.read(), scope, agent_id).await?;
     if !row.published && !caller.may_on("agents:write", agent_id) {
         return Err(no_agent(id));
     }
@@ -91,13 +122,13 @@ async fn agent(
         None => (row.version, row.spec),
         Some(version) => {
             let which = (agent_id, version);
-            let kept = store::agents::get_version(runs.store.read(), caller.scope, which).await;
+            let kept = store::agents::get_version(runs.store.read(), scope, which).await;
             let missing = |_| Error::field("version", format!("{id} has no version {version}"));
             (version, kept.map_err(missing)?.spec)
         }
     };
     let spec = serde_json::from_str(&spec).map_err(Error::internal)?;
-    Ok((agent_id, version, spec))
+    Ok((scope, (agent_id, version, spec)))
 }
 
 fn input(input: Option<prost_types::Value>, query: Option<String>) -> Result<Value> {

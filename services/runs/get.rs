@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use super::{Runs, convert, wait};
 use crate::engine::Until;
-use crate::kernel::{Caller, Error, Reason, Result, Scope, ids};
+use crate::kernel::{Caller, Error, Reason, Result, Scope, Timestamp, ids};
 use crate::proto::runplane::v1 as pb;
 use crate::store;
 
@@ -17,7 +18,18 @@ pub(super) async fn get(
     prefer: Option<u32>,
 ) -> Result<pb::Run> {
     let wait = wait::duration(request.wait, prefer)?;
-    settled(runs, caller.scope, id(&request.id)?, wait).await
+    let run_id = id(&request.id)?;
+    settled(runs, owner(runs, caller, "runs:read", run_id).await?, run_id, wait).await
+}
+
+/// Whose a run is that the caller does something with.
+pub(super) async fn owner(
+    runs: &Runs,
+    caller: &Caller,
+    needs: &'static str,
+    run_id: Uuid,
+) -> Result<Scope> {
+    store::reach::run(runs.store.read(), caller, needs, run_id).await
 }
 
 /// The run as it is when it has settled, or when `wait` is over.
@@ -30,8 +42,18 @@ pub(super) async fn settled(
     if !wait.is_zero() {
         runs.engine.wait(scope, run_id, wait, Until::TerminalOrAction).await?;
     }
-    let (row, thread) = store::runs::get_with_thread(runs.store.read(), scope, run_id).await?;
-    convert::run(row, convert::thread(thread.as_bytes())?, runs.clock.now())
+    read(runs.store.read(), scope, run_id, runs.clock.now()).await
+}
+
+/// The run as it is.
+pub(super) async fn read(
+    conn: &impl ConnectionTrait,
+    scope: Scope,
+    run_id: Uuid,
+    now: Timestamp,
+) -> Result<pb::Run> {
+    let (row, thread) = store::runs::get_with_thread(conn, scope, run_id).await?;
+    convert::run(row, convert::thread(thread.as_bytes())?, now)
 }
 
 /// The UUID of a run's id; a malformed one names no run.

@@ -1,6 +1,7 @@
 //! Lists runs, without their messages.
 
 use super::{Runs, convert};
+use crate::kernel::caller::{Level, Reach};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::page::{Asked, Order};
 use crate::kernel::{Caller, Error, Reason, Result, Timestamp, labels, text};
@@ -12,7 +13,7 @@ pub(super) async fn list(
     caller: &Caller,
     request: pb::ListRunsRequest,
 ) -> Result<pb::ListRunsResponse> {
-    let filter = filter(&request)?;
+    let filter = filter(caller, &request)?;
     let digest = format!("{filter:?}");
     let list = runs.cursors.list("runs", caller.scope, digest.as_bytes());
     let order = match pb::Order::try_from(request.order) {
@@ -40,7 +41,7 @@ pub(super) async fn list(
     })
 }
 
-fn filter(request: &pb::ListRunsRequest) -> Result<Filter> {
+fn filter(caller: &Caller, request: &pb::ListRunsRequest) -> Result<Filter> {
     let agent_id = request.agent_id.as_deref().map(|id| named(Kind::Agent, id));
     let key_id = request.key_id.as_deref().map(|id| named(Kind::Key, id));
     let mut statuses = Vec::with_capacity(request.status.len());
@@ -54,13 +55,27 @@ fn filter(request: &pb::ListRunsRequest) -> Result<Filter> {
     if let Some(session_id) = &request.session_id {
         text::storable("session_id", session_id)?;
     }
+    let of_key = caller.level == Level::Organisation;
+    let metadata = labels::filter(&request.metadata)?;
+    if of_key && !metadata.is_empty() {
+        let message = "metadata filters the runs of one project; this key is an organisation's";
+        return Err(Error::field("metadata", message));
+    }
+    let agents = match caller.reach("runs:read") {
+        Some(Reach::Only(agents)) => agents,
+        _ => Vec::new(),
+    };
+    // An organisation's key lists the runs that it has created itself.
+    let own = of_key.then_some(caller.key_id);
     Ok(Filter {
+        agents,
+        of_key,
         agent_id: agent_id.transpose()?,
         statuses,
         created_after: request.created_after.map(Timestamp::from),
         created_before: request.created_before.map(Timestamp::from),
-        metadata: labels::filter(&request.metadata)?,
-        key_id: key_id.transpose()?,
+        metadata,
+        key_id: own.or(key_id.transpose()?),
         session_id: request.session_id.clone(),
     })
 }

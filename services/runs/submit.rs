@@ -1,13 +1,13 @@
 //! Hands over outputs of client tools: any subset of those that the run waits for.
 
-use uuid::Uuid;
+use std::sync::Arc;
 
 use super::{Events, Runs, events, get, wait};
 use crate::cache::EventId;
-use crate::engine::Output;
-use crate::kernel::{Caller, Error, Result, json};
+use crate::engine::{Handover, Output};
+use crate::kernel::call::Changed;
+use crate::kernel::{Caller, Error, Result, Scope, json};
 use crate::proto::runplane::v1 as pb;
-use crate::store;
 
 /// Most outputs of one call.
 const OUTPUTS_MAX: usize = 128;
@@ -21,8 +21,11 @@ pub(super) async fn submit(
     prefer: Option<u32>,
 ) -> Result<pb::Run> {
     let wait = wait::duration(request.wait, prefer)?;
-    let run_id = hand_over(runs, caller, request).await?;
-    get::settled(runs, caller.scope, run_id, wait).await
+    let (scope, run) = handed_over(runs, caller, request).await?;
+    if wait.is_zero() {
+        return Ok(run);
+    }
+    get::settled(runs, scope, get::id(&run.id)?, wait).await
 }
 
 pub(super) async fn stream(
@@ -30,22 +33,37 @@ pub(super) async fn stream(
     caller: &Caller,
     request: pb::SubmitToolOutputsRequest,
 ) -> Result<Events> {
-    let run_id = get::id(&request.run_id)?;
-    let row = store::runs::get(runs.store.read(), caller.scope, run_id).await?;
-    let before = EventId { seq: row.last_seq, n: 0 };
-    hand_over(runs, caller, request).await?;
-    events::follow(runs, caller.scope, run_id, before).await
+    let (scope, run) = handed_over(runs, caller, request).await?;
+    let before = EventId { seq: run.last_seq.into(), n: 0 };
+    events::follow(runs, (caller, scope), get::id(&run.id)?, before).await
 }
 
-async fn hand_over(
+/// The run as it was when the outputs were handed over, now or by the same call before, and whose
+/// it is.
+async fn handed_over(
     runs: &Runs,
     caller: &Caller,
     request: pb::SubmitToolOutputsRequest,
-) -> Result<Uuid> {
+) -> Result<(Scope, pb::Run)> {
     let run_id = get::id(&request.run_id)?;
+    if let Some(run) = caller.call.remembered::<pb::Run>()? {
+        return Ok((get::owner(runs, caller, "runs:write", run_id).await?, run));
+    }
     let outputs = checked(request.tool_outputs)?;
-    runs.engine.submit(caller.scope, run_id, Some(caller.key_id), outputs).await?;
-    Ok(run_id)
+    let scope = get::owner(runs, caller, "runs:write", run_id).await?;
+    let handover = Handover::new(scope, run_id, Some(caller.key_id), outputs)?;
+    let (handover, now) = (Arc::new(handover), runs.clock.now());
+    let changed = runs.store.change(caller, "submit_tool_outputs", move |tx| {
+        let handover = Arc::clone(&handover);
+        Box::pin(async move {
+            let status = handover.write(tx, now).await?;
+            let run = get::read(tx, scope, run_id, now).await?;
+            Ok(Changed::new(run.id.clone(), run).with(status))
+        })
+    });
+    let changed = changed.await?;
+    runs.engine.submitted(changed.more);
+    Ok((scope, changed.answer))
 }
 
 fn checked(outputs: Vec<pb::ToolOutput>) -> Result<Vec<Output>> {

@@ -30,6 +30,11 @@ pub struct Filter {
     pub published: Option<bool>,
     /// Only those whose metadata has each of these pairs.
     pub metadata: Vec<(String, String)>,
+    /// Only these; empty: all.
+    pub only: Vec<Uuid>,
+    /// Instead of those of the owner the published ones of this organisation's projects, in the
+    /// owner's environment.
+    pub organisation: Option<Uuid>,
 }
 
 /// Keeps a new agent as its version 1, unpublished.
@@ -55,6 +60,7 @@ pub async fn insert(
         created_at: now.0,
         updated_at: now.0,
         deleted_at: None,
+        organisation_id: None,
     };
     let row = agent.clone().into_active_model();
     agent::Entity::insert(row).exec_without_returning(conn).await?;
@@ -83,7 +89,17 @@ pub async fn list(
     filter: &Filter,
     page: &Page,
 ) -> Result<Paged<Agent>> {
-    let mut all = agent::Entity::find().owned(scope).filter(agent::Column::DeletedAt.is_null());
+    let mut all = match filter.organisation {
+        None => agent::Entity::find().owned(scope),
+        Some(organisation) => agent::Entity::find()
+            .filter(agent::Column::OrganisationId.eq(organisation))
+            .filter(agent::Column::Environment.eq(scope.environment.as_str()))
+            .filter(agent::Column::Published.eq(true)),
+    };
+    all = all.filter(agent::Column::DeletedAt.is_null());
+    if !filter.only.is_empty() {
+        all = all.filter(agent::Column::Id.is_in(filter.only.iter().copied()));
+    }
     if let Some(published) = filter.published {
         all = all.filter(agent::Column::Published.eq(published));
     }
@@ -136,6 +152,10 @@ pub async fn update(
     Ok(agent)
 }
 
+/// The organisation of an agent's project.
+const ORGANISATION: &str = "(SELECT p.organisation_id FROM projects p
+    WHERE p.id = agents.project_id)";
+
 /// Publishes or withdraws an agent. What it already is it stays, with the same `updated_at`.
 ///
 /// # Errors
@@ -151,7 +171,8 @@ pub async fn set_published(
     let updated_at = Expr::case(same, Expr::col(agent::Column::UpdatedAt)).finally(now.0);
     let update = one(scope, id)
         .col_expr(agent::Column::UpdatedAt, updated_at.into())
-        .col_expr(agent::Column::Published, Expr::val(published));
+        .col_expr(agent::Column::Published, Expr::val(published))
+        .col_expr(agent::Column::OrganisationId, Expr::cust(ORGANISATION));
     returned(conn, update).await?.ok_or_else(|| not_found(id))
 }
 

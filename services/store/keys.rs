@@ -20,6 +20,12 @@ use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
 /// A key is marked as used at most once in this time.
 const TOUCH_US: i64 = 60_000_000;
 
+/// How long an ended session is still known, so that its caller is told `expired_token`.
+const SESSION_GRACE_US: i64 = 3_600_000_000;
+
+/// Most sessions that one purge removes.
+const PURGE: i64 = 1000;
+
 /// What a caller may change of a key; `None` leaves it.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
@@ -166,6 +172,17 @@ pub async fn touch(
     let update = one(scope, id).col_expr(Column::LastUsedAt, Expr::val(now.0)).filter(stale);
     update.exec(conn).await?;
     Ok(())
+}
+
+/// Removes sessions that have ended, some of them; how many. Asked again while there are more.
+///
+/// # Errors
+/// Those of the database.
+pub async fn purge_sessions(conn: &impl ConnectionTrait, now: Timestamp) -> Result<u64> {
+    let sql = "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys
+        WHERE parent_id IS NOT NULL AND expires_at <= $1 LIMIT $2)";
+    let values = [now.0.saturating_sub(SESSION_GRACE_US).into(), PURGE.into()];
+    Ok(conn.execute_raw(sql::statement(conn, sql, values)).await?.rows_affected())
 }
 
 /// The error for a key that the owner does not have.

@@ -4,8 +4,11 @@
 //! Never knows a message of the contract.
 
 pub mod agents;
+pub mod audit;
+mod change;
 pub mod error;
 pub mod events;
+pub mod idempotency;
 pub mod inbox;
 pub mod keys;
 pub mod labels;
@@ -17,6 +20,7 @@ mod owner;
 mod postgres;
 pub mod projects;
 pub mod queue;
+pub mod reach;
 mod reader;
 pub mod runs;
 mod sql;
@@ -33,6 +37,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use crate::kernel::config::{StoreConfig, Synchronous};
@@ -50,6 +55,7 @@ pub type Work<'t, T> = BoxFuture<'t, Result<T>>;
 pub struct Store {
     back: Back,
     clock: Clock,
+    audited: Arc<Notify>,
 }
 
 #[derive(Debug, Clone)]
@@ -76,7 +82,7 @@ impl Store {
                 return Err(Error::field("store.url", message));
             }
         };
-        Ok(Self { back, clock })
+        Ok(Self { back, clock, audited: Arc::default() })
     }
 
     /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic
@@ -110,6 +116,16 @@ impl Store {
             Back::Sqlite(sqlite) => sqlite.read(),
             Back::Postgres(postgres) => postgres.read(),
         }
+    }
+
+    /// Says that lines of the audit log were written, which the linker is to link.
+    pub fn audited(&self) {
+        self.audited.notify_one();
+    }
+
+    /// Waits until lines of the audit log were written since the last time.
+    pub async fn audit_lines(&self) {
+        self.audited.notified().await;
     }
 
     /// The clock that rows are dated by.

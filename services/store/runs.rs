@@ -23,6 +23,10 @@ use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
 pub struct Filter {
     /// Only runs of this agent.
     pub agent_id: Option<Uuid>,
+    /// Only runs of these agents; empty: all.
+    pub agents: Vec<Uuid>,
+    /// True: those of all projects in the owner's environment, for `key_id` alone.
+    pub of_key: bool,
     /// Only runs in one of these states; empty: all.
     pub statuses: Vec<&'static str>,
     /// Only runs created at or after this time.
@@ -120,15 +124,28 @@ fn merged(scope: Scope, filter: &Filter, page: &Page) -> Select<Entity> {
     for one in windows {
         ids.union(UnionType::All, one);
     }
-    let mut select = Entity::find().owned(scope).filter(Column::Id.in_subquery(ids));
+    let mut select = of(scope, filter).filter(Column::Id.in_subquery(ids));
     let by = window::by(Column::CreatedAt, Column::Id);
     window::narrow(QueryTrait::query(&mut select), page, by);
     select
 }
 
+/// The runs of an owner, or of a key that is no project's.
+fn of(scope: Scope, filter: &Filter) -> Select<Entity> {
+    match (filter.of_key, filter.key_id) {
+        (true, Some(_)) => {
+            Entity::find().filter(Column::Environment.eq(scope.environment.as_str()))
+        }
+        _ => Entity::find().owned(scope),
+    }
+}
+
 /// The whole list, and the columns that it is ordered by.
 fn filtered(scope: Scope, filter: &Filter) -> (Select<Entity>, By) {
-    let mut select = Entity::find().owned(scope);
+    let mut select = of(scope, filter);
+    if !filter.agents.is_empty() {
+        select = select.filter(Column::AgentId.is_in(filter.agents.iter().copied()));
+    }
     if let Some(agent) = filter.agent_id {
         select = select.filter(Column::AgentId.eq(agent));
     }

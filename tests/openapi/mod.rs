@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use runplane::gateway::rest::table::Segment;
 use runplane::kernel::error::{Reason, TABLE};
-use runplane::proto::rest::{RULES, required_scope};
+use runplane::proto::rest::{RULES, method};
 use serde_json::Value;
 
 use described::{DOCUMENT, operation, resolved};
@@ -42,7 +42,11 @@ fn every_rule_has_one_operation_with_its_method_and_scope() {
         .into_iter()
         .map(|(verb, path, operation)| {
             let grpc = operation["x-grpc-method"].as_str().unwrap();
-            assert_eq!(operation["x-required-scope"].as_str(), required_scope(grpc), "{path}");
+            assert_eq!(
+                operation["x-required-scope"].as_str(),
+                method(grpc).map(|method| method.scope),
+                "{path}"
+            );
             (verb.to_uppercase(), starred(path), grpc.to_owned())
         })
         .collect();

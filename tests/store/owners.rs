@@ -67,7 +67,7 @@ on_both! {
             for position in [Position::Cursor(None), Position::Offset(1)] {
                 let page = Page { position, ..Page::first() };
                 for metadata in [pairs(&[]), pairs(&[("team", "pay")])] {
-                    let filter = agents::Filter { published: None, metadata };
+                    let filter = agents::Filter { metadata, ..Default::default() };
                     let listed = agents::list(conn, other, &filter, &page).await.expect("listed");
                     assert!(listed.items.is_empty() && listed.total.unwrap_or(0) == 0);
                 }

@@ -105,7 +105,8 @@ async fn no_list_scans_or_sorts() {
         }
         for metadata in [pairs(&[]), pairs(&[("a", "b"), ("c", "d")])] {
             for published in [None, Some(true), Some(false)] {
-                let filter = agents::Filter { published, metadata: metadata.clone() };
+                let filter =
+                    agents::Filter { published, metadata: metadata.clone(), ..Default::default() };
                 agents::list(&conn, OWNER, &filter, &page).await.expect("listed");
                 assert_walks(&conn, &format!("{filter:?} {page:?}"));
             }

@@ -52,6 +52,7 @@ fn filters() -> Vec<Filter> {
             metadata: pairs(metadata),
             key_id: (n & 8 != 0).then(|| Uuid::from_u128(90)),
             session_id: (n & 16 != 0).then(|| "s".to_owned()),
+            ..Filter::default()
         }));
     }
     filters

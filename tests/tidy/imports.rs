@@ -22,7 +22,7 @@ struct Exception {
 }
 
 /// Everything that is built from parts: it may name them all.
-const ABOVE: &[&str] = &["", "serve", "main", "demo", "commands"];
+const ABOVE: &[&str] = &["", "serve", "main", "demo", "upkeep", "commands"];
 
 const RESOURCE: &[&str] = &["proto", "kernel", "store", "cache", "engine"];
 
@@ -47,6 +47,7 @@ const PARTS: &[Part] = &[
             "store::Store",
             "store::keys",
             "store::tenants",
+            "store::audit",
             "store::idempotency",
             "gateway",
         ],

@@ -10,7 +10,10 @@ use super::{
     Input, bind, deprecated, member, names,
     rules::{Answer, Rule},
 };
-use crate::codegen::{Failure, options::Service};
+use crate::codegen::{
+    Failure,
+    options::{self, Service},
+};
 
 /// The struct of services and its dispatch.
 pub fn services(input: &Input) -> Result<String, Failure> {
@@ -85,7 +88,15 @@ fn function(input: &Input, rule: &Rule) -> Result<String, Failure> {
                 call(&method.rule.stream_method)
             )?;
         }
-        write!(body, "        let response = {};\n{}", call(&method.name), reply(rule)?)?;
+        let response = match options::is_raw(&method.output) {
+            true => call(&method.name),
+            false => format!(
+                "match call.remembered()? {{\n            Some(response) => response,\n            \
+                 None => {},\n        }}",
+                call(&method.name)
+            ),
+        };
+        write!(body, "        let response = {response};\n{}", reply(rule)?)?;
     }
     // A stream of requests is past by the time that one of them says something, and a deprecated
     // method says more than its fields.

@@ -1,5 +1,5 @@
 //! The REST part of the generator: from services and their rules to the route table, the decoders,
-//! the query binders, the dispatch and the table of scopes. Called by `codegen::generate`; writes
+//! the query binders, the dispatch and the table of methods. Called by `codegen::generate`; writes
 //! `rest.rs` and nothing else.
 
 pub(super) mod bind;
@@ -38,10 +38,10 @@ pub fn generate(model: &Model<'_>) -> Result<Option<String>, Failure> {
          use {}::{{\n    call::Call,\n    json::{{self, text}},\n    query::Pair,\n    \
          notice::{{self, Notice}},\n    \
          raw::Raw,\n    stream::{{self, Event}},\n    \
-         table::{{Answer, Answering, Api, Decoded, Place, Rule, Segment, Shape}},\n}};\n\n",
+         table::{{Answer, Answering, Api, Decoded, Method, Place, Rule, Segment, Shape}},\n}};\n\n",
         model.set.runtime
     );
-    code += &table::scopes(&input);
+    code += &table::methods(&input);
     code += &table::rules(&input)?;
     code += &deprecated::deprecated(&input)?;
     code += &dispatch::services(&input)?;

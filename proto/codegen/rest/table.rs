@@ -1,4 +1,4 @@
-//! Emits the tables: rules as data, and the scope of every method.
+//! Emits the tables: rules as data, and what a caller needs for every method.
 
 use super::{
     Input, deprecated,
@@ -6,24 +6,48 @@ use super::{
     template::Segment,
 };
 
-use crate::codegen::Failure;
+use crate::codegen::{
+    Failure,
+    options::{Method, Service},
+};
 
-/// The scope of every method, REST or not.
-pub fn scopes(input: &Input) -> String {
-    let methods = input.services.iter().flat_map(|service| &service.methods);
-    let scoped = methods.filter(|method| !method.rule.scope.is_empty());
-    let mut rows: Vec<_> =
-        scoped.map(|m| format!("    ({:?}, {:?}),\n", m.grpc_path, m.rule.scope)).collect();
+/// What a caller needs for each method, REST or not, and what a call of it does.
+pub fn methods(input: &Input) -> String {
+    let mut rows = Vec::new();
+    for service in input.services {
+        let scoped = service.methods.iter().filter(|method| !method.rule.scope.is_empty());
+        for method in scoped {
+            rows.push(method_row(service, method));
+        }
+    }
     rows.sort();
     format!(
-        "/// Scope that each method needs, by gRPC path, in order.\n\
-         pub static SCOPES: &[(&str, &str)] = &[\n{}];\n\n\
-         /// Scope that a method needs; none: it has no such method, or it needs none.\n\
+        "/// The methods that need a scope, by gRPC path, in order.\n\
+         pub static METHODS: &[Method] = &[\n{}];\n\n\
+         /// The method with this gRPC path; none: there is none, or it needs no scope.\n\
          #[must_use]\n\
-         pub fn required_scope(grpc_path: &str) -> Option<&'static str> {{\n    \
-         let at = SCOPES.binary_search_by_key(&grpc_path, |row| row.0).ok()?;\n    \
-         Some(SCOPES[at].1)\n}}\n\n",
+         pub fn method(grpc_path: &str) -> Option<&'static Method> {{\n    \
+         let at = METHODS.binary_search_by_key(&grpc_path, |method| method.grpc).ok()?;\n    \
+         Some(&METHODS[at])\n}}\n\n",
         rows.concat()
+    )
+}
+
+/// A stream that has no rule of its own is called by that of its twin.
+fn method_row(service: &Service, method: &Method) -> String {
+    let twin = service.methods.iter().find(|other| other.rule.stream_method == method.name);
+    let route = twin.unwrap_or(method);
+    let action = method.grpc_path.rsplit('/').next().unwrap_or_default();
+    let short = service.name.rsplit('.').next().unwrap_or_default();
+    let verb = route.http_rules.first().map(|rule| rule.verb.as_str());
+    format!(
+        "    Method {{\n        grpc: {:?},\n        action: \"{short}/{action}\",\n        \
+         scope: {:?},\n        changes: {},\n        route: {:?},\n        goes_on: {},\n    }},\n",
+        method.grpc_path,
+        method.rule.scope,
+        verb != Some("GET"),
+        route.grpc_path,
+        method.server_streaming || !method.rule.stream_method.is_empty(),
     )
 }
 

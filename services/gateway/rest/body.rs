@@ -55,6 +55,14 @@ async fn refuse(mut body: Body) -> Result<Bytes, Error> {
     Ok(Bytes::new())
 }
 
+/// Reads a whole body, of any kind.
+///
+/// # Errors
+/// `payload_too_large`; `request_cancelled` when it breaks off; what a layer before says of it.
+pub async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Error> {
+    collect(body, 0, bytes_max).await
+}
+
 async fn collect(mut body: Body, announced: usize, bytes_max: usize) -> Result<Bytes, Error> {
     let first = next(&mut body).await?.unwrap_or_default();
     if first.len() > bytes_max {

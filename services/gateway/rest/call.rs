@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, Bytes};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use prost::Message;
 use tonic::{Status, metadata::MetadataMap};
 
 use crate::kernel::{error::Error, reply};
@@ -21,6 +22,11 @@ use super::{
 /// Header fields that an answer usually has.
 const HEADERS: usize = 6;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The answer of the same call, made before: a message in protobuf, in the extensions of a request
+/// whose service is not to be asked.
+#[derive(Debug, Clone)]
+pub struct Remembered(pub Arc<[u8]>);
 
 /// One call under way.
 pub struct Call {
@@ -42,6 +48,8 @@ pub struct Call {
     pub(super) head: bool,
     /// The request's id, when the answer may be a stream.
     pub(super) request_id: String,
+    /// The answer, when it was made before.
+    pub(super) remembered: Option<Remembered>,
     /// When the caller of a stream stops waiting.
     pub(super) deadline: Option<Deadline>,
     pub(super) options: Arc<TranscoderOptions>,
@@ -70,6 +78,15 @@ impl Call {
         let message = decode(self)?;
         let metadata = metadata(std::mem::take(&mut self.headers));
         Ok(tonic::Request::from_parts(metadata, std::mem::take(&mut self.extensions), message))
+    }
+
+    /// The answer of the same call, made before and kept; `None`: it is to be made.
+    pub fn remembered<M: Message + Default>(
+        &mut self,
+    ) -> Result<Option<tonic::Response<M>>, Status> {
+        let Some(Remembered(kept)) = self.remembered.take() else { return Ok(None) };
+        let message = M::decode(&*kept).map_err(Error::internal)?;
+        Ok(Some(tonic::Response::new(message)))
     }
 
     /// True when the answer is to be a stream; `asked` is what the request itself says.

@@ -37,7 +37,8 @@ use crate::kernel::{
 };
 
 use alias::Alias;
-use call::Call;
+pub use body::whole;
+use call::{Call, Remembered};
 use refuse::ErrorForm;
 use route::{Found, Router};
 use stream::Deadline;
@@ -160,7 +161,7 @@ impl Inner {
         &self,
         rule: &'static Rule,
         (verb, path): (bool, Option<String>),
-        (method, uri, headers, extensions): (Method, Uri, HeaderMap, Extensions),
+        (method, uri, headers, mut extensions): (Method, Uri, HeaderMap, Extensions),
         body: Body,
     ) -> Answer {
         let form = self.form(&method, &headers, rule)?;
@@ -174,6 +175,7 @@ impl Inner {
         let options = Arc::clone(&self.options);
         let request_id = request_id(rule, &extensions);
         let deadline = extensions.get::<Deadline>().copied();
+        let remembered = extensions.remove::<Remembered>();
         let call = Call {
             rule,
             uri,
@@ -186,6 +188,7 @@ impl Inner {
             form,
             head: method == Method::HEAD,
             request_id,
+            remembered,
             deadline,
             options,
         };

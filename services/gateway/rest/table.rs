@@ -55,6 +55,23 @@ pub struct Rule {
     pub deprecated: Option<&'static Notice>,
 }
 
+/// What the contract says of one method, REST or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Method {
+    /// gRPC path, as in `/package.Service/Method`.
+    pub grpc: &'static str,
+    /// Its name, as in `Service/Method`.
+    pub action: &'static str,
+    /// Scope that a caller needs.
+    pub scope: &'static str,
+    /// True when a call may change something: its first rule is no `GET`.
+    pub changes: bool,
+    /// gRPC path under which a caller knows it: of a stream that of its twin.
+    pub route: &'static str,
+    /// True when the answer goes on after the change: it is a stream, or has one as its twin.
+    pub goes_on: bool,
+}
+
 /// One segment of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segment {

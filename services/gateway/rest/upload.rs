@@ -91,6 +91,7 @@ impl Call {
             form: self.form,
             head: false,
             request_id: String::new(),
+            remembered: None,
             deadline: None,
             options: Arc::clone(&self.options),
         }

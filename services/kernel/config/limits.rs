@@ -13,6 +13,8 @@ use crate::kernel::plan::{Limits, Overrides, Plan};
 pub struct LimitsConfig {
     /// Plan of organisations that name none.
     pub plan: String,
+    /// Hours for which the answer of a call with an idempotency key is kept.
+    pub idempotency_hours: u64,
 }
 
 /// The plans of the configuration.
@@ -33,6 +35,9 @@ impl LimitsConfig {
         let known = || plans.keys().cloned().collect::<Vec<_>>().join(", ");
         let message = format!("limits.plan is {}, must be one of: {}", self.plan, known());
         check(plans.contains_key(&self.plan), message);
+        let hours = self.idempotency_hours;
+        let message = format!("limits.idempotency_hours is {hours}, must be 1 to 8760");
+        check((1..=8760).contains(&hours), message);
         for (name, plan) in plans {
             let rates = [
                 ("requests", Some(plan.requests)),

@@ -29,6 +29,8 @@ pub struct Model {
     pub updated_at: i64,
     /// When it was deleted.
     pub deleted_at: Option<i64>,
+    /// Organisation whose keys may see it while it is published; none: it never was.
+    pub organisation_id: Option<Uuid>,
 }
 
 /// No relations: questions name their joins.

@@ -18,6 +18,12 @@ pub mod kernel;
 #[cfg(feature = "server")]
 pub mod keys;
 #[cfg(feature = "server")]
+pub mod messages;
+#[cfg(feature = "server")]
+pub mod organisations;
+#[cfg(feature = "server")]
+pub mod projects;
+#[cfg(feature = "server")]
 pub mod runs;
 #[cfg(feature = "server")]
 pub mod runtime;

@@ -28,16 +28,21 @@ use crate::gateway::port::PortLimits;
 use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack};
-use crate::kernel::caller::Grant;
+use crate::kernel::caller::{Forget, Grant};
 use crate::kernel::config::{AliasConfig, Config, Plans};
 use crate::kernel::models::ModelTable;
 use crate::kernel::page::Cursors;
 use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
 use crate::keys::{Keys, bootstrap, pepper};
+use crate::organisations::Organisations;
+use crate::projects::Projects;
 use crate::proto;
 use crate::proto::rest::{Services, deprecation, method};
 use crate::proto::runplane::v1::agents_service_server::{self, AgentsServiceServer};
+use crate::proto::runplane::v1::auth_service_server::{self, AuthServiceServer};
 use crate::proto::runplane::v1::keys_service_server::{self, KeysServiceServer};
+use crate::proto::runplane::v1::organisations_service_server::{self, OrganisationsServiceServer};
+use crate::proto::runplane::v1::projects_service_server::{self, ProjectsServiceServer};
 use crate::proto::runplane::v1::runs_service_server::{self, RunsServiceServer};
 use crate::runs::Runs;
 use crate::runtime::{Runtime, RuntimeConfig};
@@ -136,8 +141,9 @@ pub async fn run(
     let plans = Plans::new(&config.limits.plan, config.plans.clone());
     let plans = plans.ok_or_else(|| Error::internal("limits.plan is no plan"))?;
     let (authenticator, recorder) =
-        Authenticator::new(store.clone(), pepper.clone(), plans, clock.clone());
-    let parts = Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper };
+        Authenticator::new(store.clone(), pepper.clone(), plans.clone(), clock.clone());
+    let parts =
+        Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper, plans: &plans };
     let services = services(&parts, models, &authenticator);
     let health = health(&store);
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
@@ -200,10 +206,13 @@ pub async fn run(
 }
 
 /// Services whose health gRPC tells; the empty name is the whole server.
-const SERVED: [&str; 4] = [
+const SERVED: [&str; 7] = [
     "",
     agents_service_server::SERVICE_NAME,
+    auth_service_server::SERVICE_NAME,
     keys_service_server::SERVICE_NAME,
+    organisations_service_server::SERVICE_NAME,
+    projects_service_server::SERVICE_NAME,
     runs_service_server::SERVICE_NAME,
 ];
 
@@ -213,9 +222,10 @@ struct Parts<'a> {
     engine: &'a Engine,
     clock: &'a Clock,
     pepper: &'a Pepper,
+    plans: &'a Plans,
 }
 
-type AllServices = Services<Runs, Agents<Runs>, Keys>;
+type AllServices = Services<Runs, Agents<Runs>, Keys, Keys, Organisations, Projects>;
 
 fn services(
     parts: &Parts<'_>,
@@ -238,17 +248,34 @@ fn services(
         runs: Arc::clone(&runs),
     };
     let known = authenticator.clone();
-    let keys = Keys {
-        store,
-        pepper: parts.pepper.clone(),
-        clock,
-        cursors,
-        forget: Arc::new(move |public| {
-            let known = known.clone();
-            Box::pin(async move { known.forget(&public).await })
-        }),
+    let forget = Forget(Arc::new(move |public| {
+        let known = known.clone();
+        Box::pin(async move { known.forget(public.as_deref()).await })
+    }));
+    let organisations = Organisations {
+        store: store.clone(),
+        plans: parts.plans.clone(),
+        clock: clock.clone(),
+        cursors: cursors.clone(),
+        forget: forget.clone(),
     };
-    Services { runs, agents: Arc::new(agents), keys: Arc::new(keys) }
+    let projects = Projects {
+        store: store.clone(),
+        plans: parts.plans.clone(),
+        pepper: parts.pepper.clone(),
+        clock: clock.clone(),
+        cursors: cursors.clone(),
+        forget: forget.clone(),
+    };
+    let keys = Arc::new(Keys { store, pepper: parts.pepper.clone(), clock, cursors, forget });
+    Services {
+        runs,
+        agents: Arc::new(agents),
+        auth: Arc::clone(&keys),
+        keys,
+        organisations: Arc::new(organisations),
+        projects: Arc::new(projects),
+    }
 }
 
 /// tonic's side: the services, health and reflection.
@@ -263,18 +290,24 @@ fn grpc(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
-    let agents = AgentsServiceServer::from_arc(Arc::clone(&services.agents));
-    let agents = agents.accept_compressed(GZIP).send_compressed(GZIP);
-    let runs = RunsServiceServer::from_arc(Arc::clone(&services.runs));
-    let runs = runs.accept_compressed(GZIP).send_compressed(GZIP);
-    let keys = KeysServiceServer::from_arc(Arc::clone(&services.keys));
-    let keys = keys.accept_compressed(GZIP).send_compressed(GZIP);
-    let routes = Routes::new(health)
+    let mut routes = Routes::new(health)
         .add_service(v1.map_err(Error::internal)?)
-        .add_service(v1alpha.map_err(Error::internal)?)
-        .add_service(agents.max_decoding_message_size(body_bytes_max))
-        .add_service(runs.max_decoding_message_size(body_bytes_max))
-        .add_service(keys.max_decoding_message_size(body_bytes_max));
+        .add_service(v1alpha.map_err(Error::internal)?);
+    macro_rules! serve {
+        ($($server:ident $service:ident)*) => {$(
+            let server = $server::from_arc(Arc::clone(&services.$service));
+            let server = server.accept_compressed(GZIP).send_compressed(GZIP);
+            routes = routes.add_service(server.max_decoding_message_size(body_bytes_max));
+        )*};
+    }
+    serve! {
+        AgentsServiceServer agents
+        AuthServiceServer auth
+        KeysServiceServer keys
+        OrganisationsServiceServer organisations
+        ProjectsServiceServer projects
+        RunsServiceServer runs
+    }
     Ok(routes.prepare().into_axum_router())
 }
 

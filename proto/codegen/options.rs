@@ -74,6 +74,8 @@ pub struct MethodRule {
     pub etag: String,
     /// Repeated string field of the request that takes the tags of `If-Match`.
     pub if_match_field: String,
+    /// True when the service goes on from an answer that was kept.
+    pub goes_on: bool,
     /// Since when the method is deprecated; none: it is not.
     pub deprecation: Option<Deprecation>,
 }
@@ -252,6 +254,7 @@ fn read_rule(rule: Option<&Value>) -> Result<MethodRule, Failure> {
         errors: rule.map(|rule| texts(rule, "errors")).unwrap_or_default(),
         etag: get("etag"),
         if_match_field: get("if_match_field"),
+        goes_on: rule.is_some_and(|rule| flag(rule, "goes_on")),
         deprecation: None,
     })
 }
@@ -366,6 +369,11 @@ pub fn extension<'a>(
 pub fn text(message: &DynamicMessage, name: &str) -> String {
     let value = message.get_field_by_name(name);
     value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn flag(message: &DynamicMessage, name: &str) -> bool {
+    let value = message.get_field_by_name(name);
+    value.is_some_and(|value| value.as_bool() == Some(true))
 }
 
 fn texts(message: &DynamicMessage, name: &str) -> Vec<String> {

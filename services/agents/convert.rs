@@ -1,7 +1,6 @@
 //! Rows to messages, and back where a message becomes a row: the only file here that knows both.
 
 use crate::kernel::call::Changed;
-use crate::kernel::page::{Order, Page, Paged};
 use crate::kernel::spec::{AgentSpec, Delivery, Handler, ParameterType, SimModel, Tool};
 use crate::kernel::{Environment, Error, Result, Timestamp, ids, json};
 use crate::proto::runplane::v1 as pb;
@@ -56,21 +55,6 @@ pub(super) fn version(row: agent_version::Model) -> Result<pb::AgentVersion> {
 /// A definition as it is kept.
 pub(super) fn spec(text: &str) -> Result<AgentSpec> {
     serde_json::from_str(text).map_err(Error::internal)
-}
-
-/// The order of a list.
-pub(super) fn order(asked: i32) -> Result<Order> {
-    match pb::Order::try_from(asked) {
-        Ok(pb::Order::Asc) => Ok(Order::Asc),
-        Ok(pb::Order::Desc | pb::Order::Unspecified) => Ok(Order::Desc),
-        Err(_) => Err(Error::field("order", "order must be asc or desc")),
-    }
-}
-
-/// The figures of offset paging.
-pub(super) fn pagination<T>(page: &Page, paged: &Paged<T>) -> Option<pb::Pagination> {
-    let [page, limit, total, pages] = paged.figures(page)?;
-    Some(pb::Pagination { page, limit, total, pages })
 }
 
 /// The message of a definition, without what only the server knows of its agent.

@@ -4,6 +4,7 @@ use super::{Agents, convert};
 use crate::kernel::caller::{Level, Reach};
 use crate::kernel::page::Asked;
 use crate::kernel::{Caller, Error, Result, labels};
+use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, agents::Filter};
 
@@ -26,7 +27,7 @@ pub(super) async fn list<R>(
     let filter = Filter { published, metadata, only, organisation };
     let digest = format!("{filter:?}");
     let list = agents.cursors.list("agents", caller.scope, digest.as_bytes());
-    let order = convert::order(request.order)?;
+    let order = messages::order(request.order)?;
     let (limit, cursor) = (request.limit, request.cursor.as_str());
     let page = list.page(Asked { limit, cursor, page: request.page, order })?;
     let rows = store::agents::list(agents.store.read(), caller.scope, &filter, &page).await?;
@@ -35,7 +36,7 @@ pub(super) async fn list<R>(
         object: "list".to_owned(),
         has_more: paged.has_more,
         next_cursor: list.next(&page, &paged),
-        pagination: convert::pagination(&page, &paged),
+        pagination: messages::pagination(&page, &paged),
         data: paged.items,
     })
 }

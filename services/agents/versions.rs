@@ -3,6 +3,7 @@
 use super::{Agents, convert, get};
 use crate::kernel::page::Asked;
 use crate::kernel::{Caller, Result};
+use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store;
 
@@ -24,7 +25,7 @@ pub(super) async fn list<R>(
 ) -> Result<pb::ListAgentVersionsResponse> {
     let agent = get::visible(agents, caller, &request.agent_id).await?;
     let list = agents.cursors.list("agent_versions", caller.scope, agent.id.as_bytes());
-    let order = convert::order(request.order)?;
+    let order = messages::order(request.order)?;
     let (limit, cursor) = (request.limit, request.cursor.as_str());
     let page = list.page(Asked { limit, cursor, page: request.page, order })?;
     let read = agents.store.read();
@@ -34,7 +35,7 @@ pub(super) async fn list<R>(
         object: "list".to_owned(),
         has_more: paged.has_more,
         next_cursor: list.next(&page, &paged),
-        pagination: convert::pagination(&page, &paged),
+        pagination: messages::pagination(&page, &paged),
         data: paged.items,
     })
 }

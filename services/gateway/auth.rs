@@ -12,12 +12,14 @@ use http::{Extensions, HeaderMap, header};
 use moka::future::Cache;
 use tower::{Layer, Service};
 
+use super::origin::{FETCH_SITE, Trusted};
 use super::record::{self, Notes, Recorder};
 use super::rest::table::Method;
 use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::call::Call;
 use crate::kernel::caller::{Alive, Grant, Level};
 use crate::kernel::config::Plans;
+use crate::kernel::session::COOKIE;
 use crate::kernel::{Caller, Clock, Error, Pepper, Reason, Result, Scope, Timestamp};
 use crate::keys::secret;
 use crate::store::audit::Actor;
@@ -123,11 +125,11 @@ impl Authenticator {
         (headers, extensions): (&HeaderMap, &Extensions),
         method: &'static Method,
     ) -> Result<Caller> {
-        let secret = presented(headers)?;
+        let secret = presented(headers, extensions, method)?;
         let caller = match self.caller(secret, method).await {
             Ok(caller) => caller,
             Err(error) => {
-                let public = secret::parse(secret).map(|(_, public)| public.to_owned());
+                let public = secret::parse(secret).map(str::to_owned);
                 let actor = Actor { public, ..Actor::default() };
                 self.notes.refused((None, actor), extensions, method, error.reason);
                 return Err(error);
@@ -142,7 +144,7 @@ impl Authenticator {
     }
 
     async fn caller(&self, secret: &str, method: &Method) -> Result<Caller> {
-        let (_, public) = secret::parse(secret).ok_or_else(invalid)?;
+        let public = secret::parse(secret).ok_or_else(invalid)?;
         let known = self.known(public).await?;
         // With no such key the comparison still happens, so that time tells nothing.
         let mac = known.as_ref().map_or(&[0; 32][..], |key| &key.mac);
@@ -211,6 +213,7 @@ impl Authenticator {
             session_id: None,
             organisation: key.organisation_id.unwrap_or_default(),
             scope,
+            expires_at: key.expires_at.map(Timestamp),
             level: level.ok_or_else(|| Error::internal("a key of an unknown level"))?,
             grants: words.iter().filter_map(|word| Grant::parse(word)).collect(),
             limits: Arc::new(self.plans.limits(&tenant.plan, &tenant.overrides, &own)),
@@ -227,9 +230,12 @@ impl Authenticator {
         })
     }
 
-    /// Forgets a key, so that its change holds at once in this process.
-    pub async fn forget(&self, public: &str) {
-        self.known.invalidate(public).await;
+    /// Forgets a key, or all, so that their change holds at once in this process.
+    pub async fn forget(&self, public: Option<&str>) {
+        match public {
+            Some(public) => self.known.invalidate(public).await,
+            None => self.known.invalidate_all(),
+        }
     }
 }
 
@@ -276,8 +282,12 @@ where
     }
 }
 
-/// The key in `Authorization: Bearer`, `Authorization: Token` or `x-api-key`.
-fn presented(headers: &HeaderMap) -> Result<&str> {
+/// The key in `Authorization: Bearer`, `Authorization: Token` or `x-api-key`, or a session's cookie.
+fn presented<'a>(
+    headers: &'a HeaderMap,
+    extensions: &Extensions,
+    method: &Method,
+) -> Result<&'a str> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let text = value.to_str().map_err(|_| invalid())?;
         let (scheme, key) = text.trim().split_once(' ').ok_or_else(invalid)?;
@@ -288,7 +298,23 @@ fn presented(headers: &HeaderMap) -> Result<&str> {
         // Another scheme is a proxy's: it does not hide a key of ours.
         return key_header(headers).unwrap_or_else(|| Err(invalid()));
     }
-    key_header(headers).unwrap_or_else(|| Err(missing()))
+    let cookie = || cookie(headers).filter(|_| counts(headers, extensions, method));
+    key_header(headers).unwrap_or_else(|| cookie().ok_or_else(missing))
+}
+
+/// The session in a cookie.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let lists = headers.get_all(header::COOKIE).iter().filter_map(|list| list.to_str().ok());
+    let mut pairs = lists.flat_map(|list| list.split(';')).filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| name.trim() == COOKIE).map(|(_, value)| value.trim())
+}
+
+/// True when a cookie counts: a browser sends it with every call, whoever has the call made. It
+/// counts when `origin.rs` has seen that a page makes it which may; a call that changes nothing
+/// may also come from a browser that does not say (no other page can read the answer).
+fn counts(headers: &HeaderMap, extensions: &Extensions, method: &Method) -> bool {
+    let silent = !headers.contains_key(FETCH_SITE) && !headers.contains_key(header::ORIGIN);
+    extensions.get::<Trusted>().is_some() || (silent && !method.changes)
 }
 
 fn key_header(headers: &HeaderMap) -> Option<Result<&str>> {

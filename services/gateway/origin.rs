@@ -15,10 +15,13 @@ use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::{Error, Reason};
 
 /// What a browser says of the way from the page to the server; no page can set it.
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Methods that the contract has.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
+
+/// Says that a page may call with its cookie.
+const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 /// Seconds that a browser may keep the answer to a preflight.
 const PREFLIGHT_S: HeaderValue = HeaderValue::from_static("3600");
@@ -27,7 +30,8 @@ const PREFLIGHT_S: HeaderValue = HeaderValue::from_static("3600");
 /// few more): without the first three it would know of no failure over gRPC-Web.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "grpc-status, grpc-message, grpc-status-details-bin, x-request-id, www-authenticate, allow, \
-     accept-encoding, etag, retry-after, deprecation, sunset, link",
+     accept-encoding, etag, retry-after, deprecation, sunset, link, idempotent-replayed, \
+     idempotency-expires",
 );
 
 /// Most characters of an origin that a failure repeats.
@@ -51,6 +55,11 @@ struct Listed {
     any: bool,
     origins: Vec<String>,
 }
+
+/// In the extensions of a request that a page of this server or of a listed origin makes: a cookie
+/// counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trusted;
 
 /// Whose call it is.
 enum Page {
@@ -93,8 +102,12 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Answer {
-        let allowed = match self.listed.page(&request) {
+    fn call(&mut self, mut request: Request) -> Answer {
+        let page = self.listed.page(&request);
+        if self.listed.trusts(&page, request.headers()) {
+            request.extensions_mut().insert(Trusted);
+        }
+        let allowed = match page {
             // What it is answered depends on no origin, for none is ever allowed to read it.
             Page::None if self.listed.is_empty() => return self.inner.call(request),
             Page::None | Page::Own => None,
@@ -117,6 +130,9 @@ where
                 let headers = response.headers_mut();
                 vary(headers);
                 if let Some(allowed) = allowed {
+                    if allowed != "*" {
+                        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+                    }
                     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
                     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
                 }
@@ -129,6 +145,20 @@ where
 impl Listed {
     fn is_empty(&self) -> bool {
         !self.any && self.origins.is_empty()
+    }
+
+    /// True for a page that may use a cookie: one of this server, or of an origin that is listed by
+    /// name. Without an `Origin` the browser says itself that it is the server's own, or that a
+    /// person has typed the address.
+    fn trusts(&self, page: &Page, headers: &HeaderMap) -> bool {
+        match page {
+            Page::None => {
+                headers.get(FETCH_SITE).is_some_and(|s| s == "same-origin" || s == "none")
+            }
+            Page::Own => true,
+            Page::Listed(_) => !self.any,
+            Page::Foreign(_) => false,
+        }
     }
 
     fn page(&self, request: &Request) -> Page {

@@ -9,6 +9,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use super::call::Call;
+use super::clock::Timestamp;
 use super::error::{Error, Result};
 use super::grants;
 pub use super::grants::{Grant, Level, Reach};
@@ -68,6 +69,8 @@ pub struct Caller {
     pub scope: Scope,
     /// How far the key opens.
     pub level: Level,
+    /// When the key or the session ends by itself.
+    pub expires_at: Option<Timestamp>,
     /// What the key may do.
     pub grants: Arc<[Grant]>,
     /// How much the key may use.
@@ -76,6 +79,22 @@ pub struct Caller {
     pub call: Arc<Call>,
     /// Whether the key still opens; for answers that go on. None: nobody asks.
     pub alive: Option<Alive>,
+}
+
+/// Makes whoever knows keys forget one or all, so that a change of them holds at once.
+#[derive(Clone)]
+pub struct Forget(pub Arc<dyn Fn(Option<String>) -> BoxFuture<'static, ()> + Send + Sync>);
+
+impl Forget {
+    /// Forgets the key with this public part.
+    pub async fn key(&self, public: String) {
+        (self.0)(Some(public)).await;
+    }
+
+    /// Forgets all keys.
+    pub async fn all(&self) {
+        (self.0)(None).await;
+    }
 }
 
 /// Asks whether a key still opens what it opened when the call began.
@@ -106,7 +125,9 @@ impl Caller {
     #[must_use]
     pub fn session_of(&self, parent: &Self) -> Self {
         let limits = Arc::clone(&parent.limits);
-        Self { key_id: parent.key_id, session_id: Some(self.key_id), limits, ..self.clone() }
+        let expires_at = self.expires_at.into_iter().chain(parent.expires_at).min();
+        let (key_id, session_id) = (parent.key_id, Some(self.key_id));
+        Self { key_id, session_id, expires_at, limits, ..self.clone() }
     }
 
     /// True when the key may do what needs this scope, at least on some agent.

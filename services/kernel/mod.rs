@@ -18,6 +18,7 @@ pub mod pepper;
 pub mod plan;
 pub mod reply;
 pub mod schema;
+pub mod session;
 pub mod spec;
 pub mod telemetry;
 pub mod template;

@@ -96,6 +96,7 @@ pub async fn key(
         metadata: BTreeMap::new(),
         created_by: None,
         expires_at: None,
+        limits: "{}".to_owned(),
     };
     let (row, fresh) = create::row(pepper, space, new, clock.now());
     store

@@ -1,16 +1,17 @@
-//! Changes a key: its name and labels, or its end.
+//! Changes a key: its name, labels and limits, or its end.
 
 use prost::Message;
 
-use super::{Keys, convert, create};
+use super::{Keys, convert};
 use crate::kernel::call::Changed;
 use crate::kernel::{Caller, Error, Result, labels};
+use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store;
 use crate::store::keys::Change;
 
 /// Fields that only the server sets; a mask may name them, and nothing happens.
-const OUTPUT_ONLY: [&str; 11] = [
+const OUTPUT_ONLY: &[&str] = &[
     "id",
     "object",
     "scopes",
@@ -22,6 +23,9 @@ const OUTPUT_ONLY: [&str; 11] = [
     "revoked_at",
     "last_used_at",
     "replaced_by",
+    "level",
+    "organisation_id",
+    "project_id",
 ];
 
 pub(super) async fn update(
@@ -31,25 +35,40 @@ pub(super) async fn update(
 ) -> Result<pb::Key> {
     let key_id = convert::id(&request.id)?;
     let new = request.key.unwrap_or_default();
-    let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-    let (renames, relabels) = named(&paths, &new)?;
-    if renames {
-        create::name(&new.name)?;
+    let fields = [
+        ("name", !new.name.is_empty()),
+        ("metadata", !new.metadata.is_empty()),
+        ("limits", new.limits.is_some()),
+    ];
+    let mut change = Change::default();
+    for field in messages::masked(request.update_mask, &fields, OUTPUT_ONLY)? {
+        match field {
+            "name" => {
+                messages::name(&new.name)?;
+                change.name = Some(new.name.clone());
+            }
+            "metadata" => {
+                let labels = labels::checked(new.metadata.clone())?;
+                change.metadata = Some(serde_json::json!(labels).to_string());
+            }
+            _ => {
+                let limits = messages::overrides(new.limits)?;
+                change.limits = Some(serde_json::to_string(&limits).map_err(Error::internal)?);
+            }
+        }
     }
-    let metadata = if relabels { Some(labels::checked(new.metadata)?) } else { None };
-    let change = Change {
-        name: renames.then_some(new.name),
-        metadata: metadata.map(|labels| serde_json::json!(labels).to_string()),
-    };
     let scope = caller.scope;
     let changed = keys.store.change(caller, "update_key", move |tx| {
         let change = change.clone();
         Box::pin(async move {
             let row = store::keys::update(tx, scope, key_id, change).await?;
-            convert::changed(row, None)
+            let public = row.key_id.clone();
+            Ok(convert::changed(row, None)?.with(public))
         })
     });
-    Ok(changed.await?.answer)
+    let changed = changed.await?;
+    keys.forget.key(changed.more).await;
+    Ok(changed.answer)
 }
 
 /// Revokes a key; `answer` is what the caller is told of it.
@@ -70,28 +89,6 @@ pub(super) async fn revoke<M: Message + 'static>(
         })
     });
     let changed = changed.await?;
-    (keys.forget)(changed.more).await;
+    keys.forget.key(changed.more).await;
     Ok(changed.answer)
-}
-
-/// Whether the mask names the name and the labels; without a mask, whether they are set.
-fn named(paths: &[String], new: &pb::Key) -> Result<(bool, bool)> {
-    if paths.is_empty() {
-        return Ok((!new.name.is_empty(), !new.metadata.is_empty()));
-    }
-    let (mut name, mut metadata) = (false, false);
-    for path in paths {
-        match path.as_str() {
-            "*" => (name, metadata) = (true, true),
-            "name" => name = true,
-            "metadata" => metadata = true,
-            other if OUTPUT_ONLY.contains(&other) => {}
-            other => {
-                let shown: String = other.chars().take(64).collect();
-                let message = format!("update_mask names {shown}, must name name or metadata");
-                return Err(Error::field("update_mask", message));
-            }
-        }
-    }
-    Ok((name, metadata))
 }

@@ -11,6 +11,7 @@ use crate::kernel::caller::{Grant, Level};
 use crate::kernel::grants;
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Environment, Error, Reason, Result, Timestamp};
+use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store::tables::api_key;
 
@@ -22,17 +23,19 @@ pub(super) fn key(row: api_key::Model, secret: Option<&SecretString>) -> Result<
     let environment = Environment::parse(&row.environment)
         .ok_or_else(|| Error::internal("stored key of an unknown environment"))?;
     let scopes: Vec<String> = serde_json::from_str(&row.scopes).map_err(Error::internal)?;
+    let grants: Vec<_> = scopes.iter().filter_map(|word| Grant::parse(word)).collect();
+    let level = Level::parse(&row.level)
+        .ok_or_else(|| Error::internal("stored key of an unknown level"))?;
+    let kind = secret::Kind::of(level, &grants);
+    let own = serde_json::from_str(&row.limits).map_err(Error::internal)?;
     let at = |at: Option<i64>| at.map(|at| Timestamp(at).into());
     Ok(pb::Key {
         id: ids::format(Kind::Key, row.id),
         object: "key".to_owned(),
         name: row.name,
         scopes,
-        environment: match environment {
-            Environment::Test => pb::Environment::Test.into(),
-            Environment::Live => pb::Environment::Live.into(),
-        },
-        prefix: secret::prefix(environment, &row.key_id),
+        environment: messages::environment(environment).into(),
+        prefix: secret::prefix(kind, environment, &row.key_id),
         secret: secret.map(|secret| secret.expose_secret().to_owned()),
         metadata: labels(&row.metadata)?,
         created_at: at(Some(row.created_at)),
@@ -40,6 +43,10 @@ pub(super) fn key(row: api_key::Model, secret: Option<&SecretString>) -> Result<
         revoked_at: at(row.revoked_at),
         last_used_at: at(row.last_used_at),
         replaced_by: row.replaced_by.map(|id| ids::format(Kind::Key, id)),
+        level: messages::level(level).into(),
+        organisation_id: row.organisation_id.map(|id| ids::format(Kind::Organisation, id)),
+        project_id: (level == Level::Project).then(|| ids::format(Kind::Project, row.project_id)),
+        limits: messages::limits(&own),
     })
 }
 
@@ -92,8 +99,22 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>> {
 
 /// The UUID of a key's id; a malformed one names no key.
 pub(super) fn id(text: &str) -> Result<Uuid> {
-    ids::parse(Kind::Key, text).ok_or_else(|| {
+    named(Kind::Key, text, (Reason::KeyNotFound, "key"))
+}
+
+/// The UUID of a project's id; a malformed one names none.
+pub(super) fn project(text: &str) -> Result<Uuid> {
+    named(Kind::Project, text, (Reason::ProjectNotFound, "project"))
+}
+
+/// The UUID of an organisation's id; a malformed one names none.
+pub(super) fn organisation(text: &str) -> Result<Uuid> {
+    named(Kind::Organisation, text, (Reason::OrganisationNotFound, "organisation"))
+}
+
+fn named(kind: Kind, text: &str, (reason, word): (Reason, &str)) -> Result<Uuid> {
+    ids::parse(kind, text).ok_or_else(|| {
         let shown: String = text.chars().take(64).collect();
-        Error::new(Reason::KeyNotFound, format!("key {shown} not found"))
+        Error::new(reason, format!("{word} {shown} not found"))
     })
 }

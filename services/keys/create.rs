@@ -9,12 +9,10 @@ use super::secret;
 use super::{Keys, convert};
 use crate::kernel::caller::{Grant, Level};
 use crate::kernel::{Caller, Clock, Environment, Error, Pepper, Reason, Result, Scope};
-use crate::kernel::{Timestamp, ids, labels, text};
+use crate::kernel::{Timestamp, ids, labels};
+use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, tables::api_key};
-
-/// Most characters of a name.
-pub(super) const NAME_CHARS_MAX: usize = 120;
 
 /// What a key opens.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +32,8 @@ pub(super) struct New {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) created_by: Option<Uuid>,
     pub(super) expires_at: Option<Timestamp>,
+    /// JSON.
+    pub(super) limits: String,
 }
 
 pub(super) async fn create(
@@ -41,24 +41,23 @@ pub(super) async fn create(
     caller: &Caller,
     request: pb::CreateKeyRequest,
 ) -> Result<pb::Key> {
-    name(&request.name)?;
-    environment(caller, request.environment)?;
+    messages::name(&request.name)?;
+    let space = space(keys, caller, &request).await?;
+    let limits = messages::overrides(request.limits)?;
     let new = New {
-        grants: allowed(caller, &request.scopes)?,
+        grants: allowed(caller, space.level, &request.scopes)?,
+        limits: serde_json::to_string(&limits).map_err(Error::internal)?,
         metadata: labels::checked(request.metadata)?,
         expires_at: expiry(&keys.clock, request.expires_at)?,
         created_by: Some(caller.key_id),
         name: request.name,
     };
-    let space =
-        Space { scope: caller.scope, level: caller.level, organisation: caller.organisation };
     let (row, fresh) = row(&keys.pepper, space, new, keys.clock.now());
-    let scope = caller.scope;
     let secret = fresh.secret;
     let changed = keys.store.change(caller, "create_key", move |tx| {
         let (row, secret) = (row.clone(), secret.clone());
         Box::pin(async move {
-            let row = store::keys::insert(tx, scope, row).await?;
+            let row = store::keys::insert(tx, space.scope, row).await?;
             convert::changed(row, Some(&secret))
         })
     });
@@ -72,7 +71,7 @@ pub(super) fn row(
     new: New,
     now: Timestamp,
 ) -> (api_key::Model, secret::Fresh) {
-    let fresh = secret::fresh(scope.environment);
+    let fresh = secret::fresh(secret::Kind::of(level, &new.grants), scope.environment);
     let row = api_key::Model {
         id: ids::fresh(now),
         project_id: scope.project,
@@ -91,30 +90,21 @@ pub(super) fn row(
         last_used_at: None,
         organisation_id: (level != Level::Operator).then_some(organisation),
         level: level.as_str().to_owned(),
-        limits: "{}".to_owned(),
+        limits: new.limits,
         parent_id: None,
     };
     (row, fresh)
 }
 
-/// A name within the limits.
-pub(super) fn name(name: &str) -> Result<()> {
-    match name.chars().count() {
-        0 => Err(Error::missing("name")),
-        1..=NAME_CHARS_MAX => text::storable("name", name),
-        count => {
-            let message =
-                format!("name has {count} characters, at most {NAME_CHARS_MAX} are allowed");
-            Err(Error::field("name", message).with("limit", NAME_CHARS_MAX.to_string()))
-        }
-    }
-}
-
 /// The scopes of the new key: none that the caller's key lacks.
-fn allowed(caller: &Caller, scopes: &[String]) -> Result<Vec<Grant>> {
-    let mut grants = convert::grants(scopes, caller.level)?;
+fn allowed(caller: &Caller, level: Level, scopes: &[String]) -> Result<Vec<Grant>> {
+    let mut grants = convert::grants(scopes, level)?;
     if grants.is_empty() {
-        grants.push(if caller.level == Level::Operator { Grant::OPERATOR } else { Grant::RUN });
+        grants.push(if level == Level::Operator { Grant::OPERATOR } else { Grant::RUN });
+    }
+    if caller.level != level {
+        // An operator gives keys to those whose space it has made.
+        return Ok(grants);
     }
     let lacking = grants.iter().find(|grant| !caller.may_give(**grant));
     let Some(lacking) = lacking else { return Ok(grants) };
@@ -122,16 +112,54 @@ fn allowed(caller: &Caller, scopes: &[String]) -> Result<Vec<Grant>> {
     Err(Error::new(Reason::InsufficientScope, message).with("scope", lacking.to_string()))
 }
 
-/// A key is made for the caller's own environment only: a test key must not open live data.
-fn environment(caller: &Caller, asked: i32) -> Result<()> {
-    let have = caller.scope.environment;
+/// What the new key opens: the caller's own space, or for an operator one that the request names.
+async fn space(keys: &Keys, caller: &Caller, request: &pb::CreateKeyRequest) -> Result<Space> {
+    let Caller { scope, level, organisation, .. } = *caller;
+    let (project, of) = (request.project_id.as_deref(), request.organisation_id.as_deref());
+    let asked = environment(request.environment)?;
+    if project.is_none() && of.is_none() {
+        own(scope.environment, asked)?;
+        return Ok(Space { scope, level, organisation });
+    }
+    let field = if project.is_some() { "project_id" } else { "organisation_id" };
+    if level != Level::Operator {
+        let message = format!("{field} is for an operator's key; other keys make their own kind");
+        return Err(Error::field(field, message));
+    }
+    let environment = asked.unwrap_or(Environment::Live);
+    let read = keys.store.read();
+    match (project, of) {
+        (Some(_), Some(_)) => {
+            let message = "organisation_id and project_id cannot be given together";
+            Err(Error::field("organisation_id", message))
+        }
+        (Some(project), None) => {
+            let project = store::projects::live(read, convert::project(project)?).await?;
+            let organisation = project.organisation_id.unwrap_or_default();
+            let scope = Scope { project: project.id, environment };
+            Ok(Space { scope, level: Level::Project, organisation })
+        }
+        (None, of) => {
+            let id = convert::organisation(of.unwrap_or_default())?;
+            let organisation = store::organisations::live(read, id).await?.id;
+            let scope = Scope { project: organisation, environment };
+            Ok(Space { scope, level: Level::Organisation, organisation })
+        }
+    }
+}
+
+fn environment(asked: i32) -> Result<Option<Environment>> {
     let unknown = |_| Error::field("environment", "environment must be test or live");
-    let same = match pb::Environment::try_from(asked).map_err(unknown)? {
-        pb::Environment::Unspecified => true,
-        pb::Environment::Test => have == Environment::Test,
-        pb::Environment::Live => have == Environment::Live,
-    };
-    if same {
+    Ok(match pb::Environment::try_from(asked).map_err(unknown)? {
+        pb::Environment::Unspecified => None,
+        pb::Environment::Test => Some(Environment::Test),
+        pb::Environment::Live => Some(Environment::Live),
+    })
+}
+
+/// A key is made for the caller's own environment only: a test key must not open live data.
+fn own(have: Environment, asked: Option<Environment>) -> Result<()> {
+    if asked.is_none_or(|asked| asked == have) {
         return Ok(());
     }
     let message = format!("a {} key cannot make a key of another environment", have.as_str());

@@ -1,8 +1,9 @@
 //! Gets one key, or a page of them; never a secret.
 
 use super::{Keys, convert};
-use crate::kernel::page::{Asked, Order, Page, Paged};
-use crate::kernel::{Caller, Error, Result};
+use crate::kernel::page::Asked;
+use crate::kernel::{Caller, Result};
+use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store;
 
@@ -17,11 +18,7 @@ pub(super) async fn list(
     request: pb::ListKeysRequest,
 ) -> Result<pb::ListKeysResponse> {
     let list = keys.cursors.list("keys", caller.scope, &[]);
-    let order = match pb::Order::try_from(request.order) {
-        Ok(pb::Order::Asc) => Order::Asc,
-        Ok(pb::Order::Desc | pb::Order::Unspecified) => Order::Desc,
-        Err(_) => return Err(Error::field("order", "order must be asc or desc")),
-    };
+    let order = messages::order(request.order)?;
     let (limit, cursor) = (request.limit, request.cursor.as_str());
     let page = list.page(Asked { limit, cursor, page: request.page, order })?;
     let rows = store::keys::list(keys.store.read(), caller.scope, &page).await?;
@@ -30,12 +27,7 @@ pub(super) async fn list(
         object: "list".to_owned(),
         has_more: paged.has_more,
         next_cursor: list.next(&page, &paged),
-        pagination: pagination(&page, &paged),
+        pagination: messages::pagination(&page, &paged),
         data: paged.items,
     })
-}
-
-fn pagination<T>(page: &Page, paged: &Paged<T>) -> Option<pb::Pagination> {
-    let [page, limit, total, pages] = paged.figures(page)?;
-    Some(pb::Pagination { page, limit, total, pages })
 }

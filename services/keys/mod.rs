@@ -1,30 +1,27 @@
 //! The keys service: who may call. One line per call; one file per call. `secret.rs` knows how a
 //! key looks, `bootstrap.rs` makes the first one.
 
+mod auth;
 pub mod bootstrap;
 mod change;
 mod convert;
 mod create;
 mod list;
+mod me;
 pub mod pepper;
 mod rotate;
 pub mod secret;
+mod session;
 
-use std::sync::Arc;
-
-use futures::future::BoxFuture;
 use tonic::Request;
 
+use crate::kernel::caller::Forget;
 use crate::kernel::page::Cursors;
 use crate::kernel::reply::{Reply, caller, reply};
 use crate::kernel::{Clock, Pepper};
 use crate::proto::runplane::v1 as pb;
 use crate::proto::runplane::v1::keys_service_server::KeysService;
 use crate::store::Store;
-
-/// Makes the gateway forget what it knows of a key, by its public part, so that a change holds at
-/// once.
-pub type Forget = Arc<dyn Fn(String) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The keys service.
 pub struct Keys {

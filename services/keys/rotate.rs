@@ -28,11 +28,11 @@ pub(super) async fn rotate(
         metadata: convert::labels(&old.metadata)?,
         created_by: Some(caller.key_id),
         expires_at: old.expires_at.map(Timestamp),
+        limits: old.limits.clone(),
     };
     let (level, organisation) = (caller.level, caller.organisation);
     let space = create::Space { scope, level, organisation };
-    let (mut row, fresh) = create::row(&keys.pepper, space, new, now);
-    row.limits.clone_from(&old.limits);
+    let (row, fresh) = create::row(&keys.pepper, space, new, now);
     let times = (now, now.plus(overlap));
     let secret = fresh.secret;
     let changed = keys.store.change(caller, "rotate_key", move |tx| {
@@ -44,7 +44,7 @@ pub(super) async fn rotate(
         })
     });
     let answer = changed.await?.answer;
-    (keys.forget)(old.key_id).await;
+    keys.forget.key(old.key_id).await;
     Ok(answer)
 }
 

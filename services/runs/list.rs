@@ -3,8 +3,9 @@
 use super::{Runs, convert};
 use crate::kernel::caller::{Level, Reach};
 use crate::kernel::ids::{self, Kind};
-use crate::kernel::page::{Asked, Order};
+use crate::kernel::page::Asked;
 use crate::kernel::{Caller, Error, Reason, Result, Timestamp, labels, text};
+use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, runs::Filter};
 
@@ -16,27 +17,17 @@ pub(super) async fn list(
     let filter = filter(caller, &request)?;
     let digest = format!("{filter:?}");
     let list = runs.cursors.list("runs", caller.scope, digest.as_bytes());
-    let order = match pb::Order::try_from(request.order) {
-        Ok(pb::Order::Asc) => Order::Asc,
-        Ok(pb::Order::Desc | pb::Order::Unspecified) => Order::Desc,
-        Err(_) => return Err(Error::field("order", "order must be asc or desc")),
-    };
+    let order = messages::order(request.order)?;
     let (limit, cursor) = (request.limit, request.cursor.as_str());
     let page = list.page(Asked { limit, cursor, page: request.page, order })?;
     let rows = store::runs::list(runs.store.read(), caller.scope, &filter, &page).await?;
     let now = runs.clock.now();
     let paged = rows.try_map(|row| convert::run(row, Vec::new(), now))?;
-    let figures = paged.figures(&page);
     Ok(pb::ListRunsResponse {
         object: "list".to_owned(),
         has_more: paged.has_more,
         next_cursor: list.next(&page, &paged),
-        pagination: figures.map(|[page, limit, total, pages]| pb::Pagination {
-            page,
-            limit,
-            total,
-            pages,
-        }),
+        pagination: messages::pagination(&page, &paged),
         data: paged.items,
     })
 }

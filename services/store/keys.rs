@@ -33,6 +33,8 @@ pub struct Change {
     pub name: Option<String>,
     /// Labels, JSON object of texts.
     pub metadata: Option<String>,
+    /// What it has instead of its plan's values, JSON.
+    pub limits: Option<String>,
 }
 
 /// Keeps a new key. Its owner is the scope, whatever the row says.
@@ -100,12 +102,13 @@ pub async fn update(
     id: Uuid,
     change: Change,
 ) -> Result<Key> {
-    let Change { name, metadata } = change;
-    if name.is_none() && metadata.is_none() {
+    let Change { name, metadata, limits } = change;
+    if name.is_none() && metadata.is_none() && limits.is_none() {
         return get(conn, scope, id).await;
     }
     let mut update = one(scope, id);
-    for (column, value) in [(Column::Name, name), (Column::Metadata, metadata)] {
+    let values = [(Column::Name, name), (Column::Metadata, metadata), (Column::Limits, limits)];
+    for (column, value) in values {
         if let Some(value) = value {
             update = update.col_expr(column, Expr::val(value));
         }
@@ -172,6 +175,24 @@ pub async fn touch(
     let update = one(scope, id).col_expr(Column::LastUsedAt, Expr::val(now.0)).filter(stale);
     update.exec(conn).await?;
     Ok(())
+}
+
+/// Ends a session for ever; its public part, `None` when the owner has no such session.
+///
+/// # Errors
+/// Those of the database.
+pub async fn end_session(
+    conn: &impl ConnectionTrait,
+    scope: Scope,
+    id: Uuid,
+    now: Timestamp,
+) -> Result<Option<String>> {
+    let update = Entity::update_many()
+        .owned(scope)
+        .filter(Column::Id.eq(id))
+        .filter(Column::ParentId.is_not_null())
+        .col_expr(Column::RevokedAt, Expr::val(now.0));
+    Ok(returned(conn, update).await?.map(|session| session.key_id))
 }
 
 /// Removes sessions that have ended, some of them; how many. Asked again while there are more.

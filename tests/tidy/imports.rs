@@ -24,7 +24,7 @@ struct Exception {
 /// Everything that is built from parts: it may name them all.
 const ABOVE: &[&str] = &["", "serve", "main", "demo", "upkeep", "commands"];
 
-const RESOURCE: &[&str] = &["proto", "kernel", "store", "cache", "engine"];
+const RESOURCE: &[&str] = &["proto", "kernel", "messages", "store", "cache", "engine"];
 
 const PARTS: &[Part] = &[
     Part { name: "kernel", may: &[], never: &[] },
@@ -35,6 +35,9 @@ const PARTS: &[Part] = &[
     Part { name: "agents", may: RESOURCE, never: &[] },
     Part { name: "runs", may: RESOURCE, never: &[] },
     Part { name: "keys", may: RESOURCE, never: &[] },
+    Part { name: "messages", may: &["proto", "kernel"], never: &[] },
+    Part { name: "organisations", may: RESOURCE, never: &[] },
+    Part { name: "projects", may: RESOURCE, never: &[] },
     Part {
         name: "gateway",
         may: &[

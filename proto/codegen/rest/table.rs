@@ -47,7 +47,7 @@ fn method_row(service: &Service, method: &Method) -> String {
         method.rule.scope,
         verb != Some("GET"),
         route.grpc_path,
-        method.server_streaming || !method.rule.stream_method.is_empty(),
+        method.server_streaming || !method.rule.stream_method.is_empty() || method.rule.goes_on,
     )
 }
 

@@ -68,7 +68,8 @@ pub struct Method {
     pub changes: bool,
     /// gRPC path under which a caller knows it: of a stream that of its twin.
     pub route: &'static str,
-    /// True when the answer goes on after the change: it is a stream, or has one as its twin.
+    /// True when the service goes on from an answer that was kept: the answer is a stream, has one
+    /// as its twin, or its option says so.
     pub goes_on: bool,
 }
 

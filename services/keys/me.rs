@@ -1,0 +1,26 @@
+//! Who a caller is, and what the key may use.
+
+use super::Keys;
+use crate::kernel::caller::Level;
+use crate::kernel::ids::{self, Kind};
+use crate::kernel::{Caller, Result};
+use crate::messages;
+use crate::proto::runplane::v1 as pb;
+
+pub(super) async fn get(_keys: &Keys, caller: &Caller) -> Result<pb::Me> {
+    let (level, scope) = (caller.level, caller.scope);
+    let organisation = (level != Level::Operator).then_some(caller.organisation);
+    Ok(pb::Me {
+        object: "me".to_owned(),
+        key_id: ids::format(Kind::Key, caller.key_id),
+        session_id: caller.session_id.map(|id| ids::format(Kind::Key, id)),
+        level: messages::level(level).into(),
+        organisation_id: organisation.map(|id| ids::format(Kind::Organisation, id)),
+        project_id: (level == Level::Project).then(|| ids::format(Kind::Project, scope.project)),
+        environment: messages::environment(scope.environment).into(),
+        scopes: caller.grants.iter().map(ToString::to_string).collect(),
+        plan: caller.limits.plan.to_string(),
+        limits: Some(messages::effective(&caller.limits)),
+        usage: None,
+    })
+}

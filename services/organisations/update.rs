@@ -1,0 +1,56 @@
+//! Changes an organisation: the fields that the mask names.
+
+use super::{Organisations, convert};
+use crate::kernel::{Caller, Error, Result, labels};
+use crate::messages;
+use crate::proto::runplane::v1 as pb;
+use crate::store::{self, organisations::Change};
+
+/// Fields that only the server sets.
+const OUTPUT_ONLY: &[&str] = &["id", "object", "created_at", "updated_at"];
+
+pub(super) async fn update(
+    organisations: &Organisations,
+    caller: &Caller,
+    request: pb::UpdateOrganisationRequest,
+) -> Result<pb::Organisation> {
+    let (id, now) = (convert::id(&request.id)?, organisations.clock.now());
+    let new = request.organisation.unwrap_or_default();
+    let fields = [
+        ("name", !new.name.is_empty()),
+        ("plan", !new.plan.is_empty()),
+        ("limits", new.limits.is_some()),
+        ("metadata", !new.metadata.is_empty()),
+    ];
+    let mut change = Change::default();
+    for field in messages::masked(request.update_mask, &fields, OUTPUT_ONLY)? {
+        match field {
+            "name" => {
+                messages::name(&new.name)?;
+                change.name = Some(new.name.clone());
+            }
+            "plan" => {
+                super::plan(&organisations.plans, &new.plan)?;
+                change.plan = Some(new.plan.clone());
+            }
+            "limits" => {
+                let limits = messages::overrides(new.limits)?;
+                change.limits = Some(serde_json::to_string(&limits).map_err(Error::internal)?);
+            }
+            _ => {
+                let labels = labels::checked(new.metadata.clone())?;
+                change.metadata = Some(serde_json::json!(labels).to_string());
+            }
+        }
+    }
+    let changed = organisations.store.change(caller, "update_organisation", move |tx| {
+        let change = change.clone();
+        Box::pin(async move {
+            let row = store::organisations::update(tx, id, change, now).await?;
+            convert::changed(row)
+        })
+    });
+    let answer = changed.await?.answer;
+    organisations.forget.all().await;
+    Ok(answer)
+}

@@ -1,0 +1,45 @@
+//! Rows to messages: the only file here that knows both.
+
+use uuid::Uuid;
+
+use crate::kernel::call::Changed;
+use crate::kernel::ids::{self, Kind};
+use crate::kernel::{Error, Reason, Result, Timestamp};
+use crate::proto::runplane::v1 as pb;
+use crate::store::tables::project;
+
+/// The message of a project.
+pub(super) fn project(row: project::Model) -> Result<pb::Project> {
+    Ok(pb::Project {
+        id: ids::format(Kind::Project, row.id),
+        object: "project".to_owned(),
+        organisation_id: ids::format(Kind::Organisation, row.organisation_id.unwrap_or_default()),
+        name: row.name,
+        plan: row.plan,
+        metadata: serde_json::from_str(&row.metadata).map_err(Error::internal)?,
+        created_at: Some(Timestamp(row.created_at).into()),
+        updated_at: Some(Timestamp(row.updated_at).into()),
+    })
+}
+
+/// What a change of a project has come to.
+pub(super) fn changed(row: project::Model) -> Result<Changed<pb::Project>> {
+    let state = (row.name.clone(), row.plan.clone(), row.metadata.clone());
+    Changed::new(ids::format(Kind::Project, row.id), project(row)?).after(&state)
+}
+
+/// The UUID of a project's id; a malformed one names none.
+pub(super) fn id(text: &str) -> Result<Uuid> {
+    ids::parse(Kind::Project, text).ok_or_else(|| {
+        let shown: String = text.chars().take(64).collect();
+        Error::new(Reason::ProjectNotFound, format!("project {shown} not found"))
+    })
+}
+
+/// The UUID of an organisation's id; a malformed one names none.
+pub(super) fn organisation(text: &str) -> Result<Uuid> {
+    ids::parse(Kind::Organisation, text).ok_or_else(|| {
+        let shown: String = text.chars().take(64).collect();
+        Error::new(Reason::OrganisationNotFound, format!("organisation {shown} not found"))
+    })
+}

@@ -1,0 +1,51 @@
+//! Changes a project: the fields that the mask names.
+
+use super::{Projects, convert};
+use crate::kernel::{Caller, Result, labels};
+use crate::messages;
+use crate::proto::runplane::v1 as pb;
+use crate::store::{self, projects::Change};
+
+/// Fields that only the server sets.
+const OUTPUT_ONLY: &[&str] = &["id", "object", "organisation_id", "created_at", "updated_at"];
+
+pub(super) async fn update(
+    projects: &Projects,
+    caller: &Caller,
+    request: pb::UpdateProjectRequest,
+) -> Result<pb::Project> {
+    let (id, now) = (convert::id(&request.id)?, projects.clock.now());
+    let new = request.project.unwrap_or_default();
+    let fields = [
+        ("name", !new.name.is_empty()),
+        ("plan", !new.plan.is_empty()),
+        ("metadata", !new.metadata.is_empty()),
+    ];
+    let mut change = Change::default();
+    for field in messages::masked(request.update_mask, &fields, OUTPUT_ONLY)? {
+        match field {
+            "name" => {
+                messages::name(&new.name)?;
+                change.name = Some(new.name.clone());
+            }
+            "plan" => {
+                super::plan(&projects.plans, &new.plan)?;
+                change.plan = Some(new.plan.clone());
+            }
+            _ => {
+                let labels = labels::checked(new.metadata.clone())?;
+                change.metadata = Some(serde_json::json!(labels).to_string());
+            }
+        }
+    }
+    let changed = projects.store.change(caller, "update_project", move |tx| {
+        let change = change.clone();
+        Box::pin(async move {
+            let row = store::projects::update(tx, id, change, now).await?;
+            convert::changed(row)
+        })
+    });
+    let answer = changed.await?.answer;
+    projects.forget.all().await;
+    Ok(answer)
+}

@@ -207,7 +207,7 @@ async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
     let auth = AuthLayer { authenticator, required };
     let stack = stack::stack(&config.server, clock, auth, inner);
     tokio::select! {
-        () = port::serve(listener, stack, ended(), LIMITS) => {}
+        () = port::serve(listener, stack, ended(), LIMITS, None) => {}
         () = toucher.run() => {}
     }
     Ok(())

@@ -25,7 +25,7 @@ use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
 use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
-use crate::gateway::{Dialect, port, stack};
+use crate::gateway::{Dialect, port, stack, tls};
 use crate::kernel::caller::Grant;
 use crate::kernel::config::{AliasConfig, Config};
 use crate::kernel::models::ModelTable;
@@ -132,6 +132,7 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let Server { config, store, engine, clock, pepper, runtime, models } = server;
+    let (tls, reloader) = tls::load(&config.tls).await.map_err(Error::internal)?.unzip();
     let (authenticator, toucher) = Authenticator::new(store.clone(), pepper.clone(), clock.clone());
     let parts = Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper };
     let services = services(&parts, models, &authenticator);
@@ -155,7 +156,12 @@ pub async fn run(
         drain: Duration::from_secs(config.server.drain_seconds),
     };
     let serving = async {
-        port::serve(listener, stack, port_ends.cancelled(), limits).await;
+        port::serve(listener, stack, port_ends.cancelled(), limits, tls).await;
+    };
+    let reloading = async {
+        if let Some(reloader) = reloader {
+            reloader.run(port_ends.clone()).await;
+        }
     };
     let working = async {
         let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
@@ -178,7 +184,7 @@ pub async fn run(
         port_ends.cancel();
         engine_ends.cancel();
     };
-    let (_, worked, _, _) = tokio::join!(serving, working, noting, stopping);
+    let (_, _, worked, _, _) = tokio::join!(serving, reloading, working, noting, stopping);
     store.close().await;
     worked
 }

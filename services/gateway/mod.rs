@@ -6,17 +6,23 @@ pub mod coding;
 pub mod conditional;
 pub mod deadline;
 pub mod dispatch;
+mod forwarded;
 pub mod health;
+pub mod https;
 mod idle;
 pub mod limits;
 pub mod linger;
 pub mod openapi;
 pub mod origin;
+pub mod peer;
 pub mod port;
 pub mod request;
 pub mod rest;
+pub mod security;
 pub mod stack;
+pub mod tls;
 pub mod web;
+mod wire;
 
 use std::convert::Infallible;
 

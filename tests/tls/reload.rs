@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use super::{Authority, Files, Pair, config, der, seen, shake};
 use crate::harness::app::{App, Options};
@@ -127,6 +128,35 @@ async fn roots_of_callers_change_too() {
     let theirs = other.issue("theirs");
     let mut new = shake(&url, files.authority.caller(Some(&theirs))).await.unwrap();
     assert!(ask(&mut new).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_handshake_fails_while_certificates_change() {
+    let files = Files::new();
+    let mut program = Program::new(&files.config("reload_seconds = 86400\n"));
+    let url = program.start().await.url;
+    let done = CancellationToken::new();
+    let changing = async {
+        for count in 1..=8 {
+            files.put(&files.authority.issue("next"));
+            hang_up(&program);
+            program.logged.with(NEW, count).await;
+        }
+        done.cancel();
+    };
+    let calling = async || {
+        let mut calls = 0;
+        while !done.is_cancelled() {
+            let tls = files.authority.caller(None);
+            let mut stream = shake(&url, tls).await.expect("a handshake");
+            assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200 "));
+            calls += 1;
+        }
+        calls
+    };
+    let side_by_side = futures::future::join_all((0..8).map(|_| calling()));
+    let ((), calls) = tokio::join!(changing, side_by_side);
+    assert!(calls.iter().all(|calls: &usize| *calls > 0), "{calls:?}");
 }
 
 /// True when a caller gets no answer. With TLS 1.3 it is told after its own handshake.

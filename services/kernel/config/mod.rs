@@ -301,6 +301,13 @@ impl ServerConfig {
                 ),
             );
         }
+        for network in &self.trusted_proxies {
+            let mapped = matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
+            check(
+                !mapped,
+                format!("server.trusted_proxies has {network}, must be written as one of IPv4"),
+            );
+        }
     }
 }
 
@@ -419,6 +426,8 @@ mod tests {
         let told = |changes: &str| Config::with(changes).unwrap_err();
         assert!(told("[server]\nrequire_https = true").contains("server.require_https"));
         assert!(told("[server]\ntrusted_proxies = [\"10.0.0\"]").contains("trusted_proxies"));
+        let mapped = "[server]\ntrusted_proxies = [\"::ffff:10.0.0.0/104\"]";
+        assert!(told(mapped).contains("server.trusted_proxies"));
         assert!(told("[tls]\ncertificate = \"a.pem\"").contains("tls.key"));
         assert!(told("[tls]\nclient_ca = \"a.pem\"").contains("tls.client_ca"));
         assert!(told("[tls]\nreload_seconds = 0").contains("tls.reload_seconds"));

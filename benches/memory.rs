@@ -6,7 +6,10 @@ use std::path::Path;
 
 use runplane::proto::codec::from_slice;
 use runplane::proto::runplane::v1::agents_service_server::AgentsService;
+use runplane::proto::runplane::v1::auth_service_server::AuthService;
 use runplane::proto::runplane::v1::keys_service_server::KeysService;
+use runplane::proto::runplane::v1::organisations_service_server::OrganisationsService;
+use runplane::proto::runplane::v1::projects_service_server::ProjectsService;
 use runplane::proto::runplane::v1::runs_service_server::RunsService;
 use runplane::proto::runplane::v1::*;
 use tonic::codegen::BoxStream;
@@ -127,5 +130,40 @@ service! {
         regenerate_key(RegenerateKeyRequest) -> Key;
         revoke_key(RevokeKeyRequest) -> Key;
         delete_key(DeleteKeyRequest) -> ();
+    }
+}
+
+service! {
+    AuthService {}
+    measured {}
+    other {
+        create_token(CreateTokenRequest) -> Session;
+        create_session(CreateSessionRequest) -> Session;
+        delete_session(DeleteSessionRequest) -> ();
+        get_me(GetMeRequest) -> Me;
+    }
+}
+
+service! {
+    OrganisationsService {}
+    measured {}
+    other {
+        create_organisation(CreateOrganisationRequest) -> Organisation;
+        list_organisations(ListOrganisationsRequest) -> ListOrganisationsResponse;
+        get_organisation(GetOrganisationRequest) -> Organisation;
+        update_organisation(UpdateOrganisationRequest) -> Organisation;
+        delete_organisation(DeleteOrganisationRequest) -> ();
+    }
+}
+
+service! {
+    ProjectsService {}
+    measured {}
+    other {
+        create_project(CreateProjectRequest) -> Project;
+        list_projects(ListProjectsRequest) -> ListProjectsResponse;
+        get_project(GetProjectRequest) -> Project;
+        update_project(UpdateProjectRequest) -> Project;
+        delete_project(DeleteProjectRequest) -> ();
     }
 }

@@ -153,9 +153,10 @@ async fn ended() {
     while let Ok(Some(_)) = lines.next_line().await {}
 }
 
-fn services(memory: &Arc<Memory>) -> Services<Memory, Memory, Memory> {
-    let [runs, agents, keys] = [memory, memory, memory].map(Arc::clone);
-    Services { runs, agents, keys }
+fn services(memory: &Arc<Memory>) -> Services<Memory, Memory, Memory, Memory, Memory, Memory> {
+    let all = || Arc::clone(memory);
+    let (runs, agents, auth, keys) = (all(), all(), all(), all());
+    Services { runs, agents, auth, keys, organisations: all(), projects: all() }
 }
 
 /// The product as `runplane serve` runs it: its defaults and its log.
@@ -208,7 +209,7 @@ async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
     let auth = AuthLayer { authenticator, required };
     let stack = stack::stack(&config.server, clock, auth, inner);
     tokio::select! {
-        () = port::serve(listener, stack, ended(), LIMITS) => {}
+        () = port::serve(listener, stack, ended(), LIMITS, None) => {}
         () = recorder.run() => {}
     }
     Ok(())

@@ -109,9 +109,9 @@ async fn command(command: Command) -> Outcome<()> {
             let work = demo::run(demo::Options { once, listen }, stop.clone());
             interruptible(stop, work).await
         }
-        Command::Serve(common) => serve(Config::load(common.config.as_deref())?).await,
+        Command::Serve(common) => serve(whole(&common).await?).await,
         Command::Check(common) => {
-            Config::load(common.config.as_deref())?;
+            whole(&common).await?;
             println!("the configuration is right");
             Ok(())
         }
@@ -133,9 +133,16 @@ async fn command(command: Command) -> Outcome<()> {
     }
 }
 
+/// The configuration, when the files that it names can be used too: told before a port is bound.
+async fn whole(common: &Common) -> Outcome<Config> {
+    let config = Config::load(common.config.as_deref())?;
+    gateway::tls::load(&config.tls).await?;
+    Ok(config)
+}
+
 async fn serve(config: Config) -> Outcome<()> {
     telemetry::init(&config.log)?;
-    let listen = config.server.listen;
+    let (listen, tls) = (config.server.listen, config.tls.is_on());
     let server = Server::build(config).await?;
     let listener = TcpListener::bind(listen).await.map_err(|error| {
         format!("cannot listen at {listen} (server.listen, RUNPLANE__SERVER__LISTEN): {error}")
@@ -143,7 +150,7 @@ async fn serve(config: Config) -> Outcome<()> {
     if let Some(key) = server.first_key().await? {
         println!("First admin key, shown this once: {}", key.expose_secret());
     }
-    tracing::info!(address = %listener.local_addr()?, "serving gRPC, gRPC-Web and REST");
+    tracing::info!(address = %listener.local_addr()?, tls, "serving gRPC, gRPC-Web and REST");
     let stop = CancellationToken::new();
     let work = serve::run(server, listener, stop.clone().cancelled_owned());
     interruptible(stop, async { Ok(work.await?) }).await?;

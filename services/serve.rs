@@ -27,7 +27,7 @@ use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
 use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
-use crate::gateway::{Dialect, port, stack};
+use crate::gateway::{Dialect, port, stack, tls};
 use crate::kernel::caller::{Forget, Grant};
 use crate::kernel::config::{AliasConfig, Config, Plans};
 use crate::kernel::models::ModelTable;
@@ -138,6 +138,7 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let Server { config, store, engine, clock, pepper, runtime, models } = server;
+    let (tls, reloader) = tls::load(&config.tls).await.map_err(Error::internal)?.unzip();
     let plans = Plans::new(&config.limits.plan, config.plans.clone());
     let plans = plans.ok_or_else(|| Error::internal("limits.plan is no plan"))?;
     let (authenticator, recorder) =
@@ -174,9 +175,14 @@ pub async fn run(
         drain: Duration::from_secs(config.server.drain_seconds),
     };
     let serving = async {
-        port::serve(listener, stack, port_ends.cancelled(), limits).await;
+        port::serve(listener, stack, port_ends.cancelled(), limits, tls).await;
         // No call changes anything any more.
         upkeep_ends.cancel();
+    };
+    let reloading = async {
+        if let Some(reloader) = reloader {
+            reloader.run(port_ends.clone()).await;
+        }
     };
     let working = async {
         let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
@@ -200,7 +206,8 @@ pub async fn run(
         port_ends.cancel();
         engine_ends.cancel();
     };
-    let (_, worked, _, _, _) = tokio::join!(serving, working, noting, keeping, stopping);
+    let (_, _, worked, _, _, _) =
+        tokio::join!(serving, reloading, working, noting, keeping, stopping);
     store.close().await;
     worked
 }

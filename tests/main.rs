@@ -30,4 +30,5 @@ mod runtime;
 mod seeds;
 mod store;
 mod tidy;
+mod tls;
 mod transcoder;

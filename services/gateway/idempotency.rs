@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use sha2::{Digest, Sha256};
 use tower::{Layer, Service};
 
+use super::peer::Peer;
 use super::rest::call::Remembered;
 use super::rest::table::Method;
 use super::rest::whole;
@@ -122,7 +123,7 @@ impl IdempotencyLayer {
     fn told(&self, caller: &Caller, request: &Request, method: &'static Method) -> Caller {
         let call = Call {
             request_id: request_id(request.extensions()).into(),
-            address: None,
+            address: request.extensions().get::<Peer>().map(|peer| peer.address),
             action: method.action,
             scope: method.scope,
             pepper: self.pepper.clone(),

@@ -6,19 +6,25 @@ pub mod coding;
 pub mod conditional;
 pub mod deadline;
 pub mod dispatch;
+mod forwarded;
 pub mod health;
+pub mod https;
 pub mod idempotency;
 mod idle;
 pub mod limits;
 pub mod linger;
 pub mod openapi;
 pub mod origin;
+pub mod peer;
 pub mod port;
 pub mod record;
 pub mod request;
 pub mod rest;
+pub mod security;
 pub mod stack;
+pub mod tls;
 pub mod web;
+mod wire;
 
 use std::convert::Infallible;
 

@@ -1,9 +1,10 @@
-//! The port: accepts connections, as many as there may be, speaks HTTP/1.1 and cleartext HTTP/2 on
-//! each, ends those on which nothing goes on, and lets calls in flight end when told to stop. Owns
-//! every connection's task.
+//! The port: accepts connections, as many as there may be, speaks HTTP/1.1 and HTTP/2 on each, over
+//! TLS or in the clear, ends those on which nothing goes on, and lets calls in flight end when told
+//! to stop. Owns every connection's task.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,16 +15,21 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
+use super::https::Clear;
 use super::idle::Activity;
 use super::limits::FIELD_BYTES_MAX;
+use super::peer::Peer;
+use super::tls::Tls;
+use super::wire::{self, Spoken};
 use super::{Request, Response};
 
-/// Longest time to send the head of a request, and for an HTTP/1.1 connection to be idle.
+/// Longest time to shake hands and to begin with HTTP, to send the head of a request, and for an
+/// HTTP/1.1 connection to be idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Most bytes of the head of an HTTP/1.1 request. Above what `limits.rs` refuses, which says why.
@@ -47,12 +53,6 @@ const SEND_BYTES_MAX: usize = 128 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What HTTP/2 begins with.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Pause before looking again at a preface that has come in part.
-const PREFACE_PAUSE: Duration = Duration::from_millis(20);
-
 /// Pause after a failed accept: the process is out of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,6 +60,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 struct Connections<S> {
     http: Builder<TokioExecutor>,
     stack: S,
+    tls: Option<Tls>,
     idle_max: Duration,
     tasks: TaskTracker,
     room: Arc<Semaphore>,
@@ -82,24 +83,25 @@ pub struct PortLimits {
 
 /// Serves until `stop` is done, then gives calls in flight `drain` to end, and cuts what is left.
 /// Until they have ended, whoever connects still gets an answer to one request, so that `/readyz`
-/// can tell of the drain.
+/// can tell of the drain. With TLS, callers that speak none are served too: they are told so.
 pub async fn serve<S>(
     listener: TcpListener,
     stack: S,
     stop: impl Future<Output = ()>,
     limits: PortLimits,
+    tls: Option<Tls>,
 ) where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let calls = Connections::new(builder(), stack.clone(), limits);
+    let calls = Connections::new(builder(), stack.clone(), limits, tls.clone());
     tokio::select! {
         never = calls.accept(&listener) => match never {},
         () = stop => {}
     }
     let mut once = builder();
     once.http1().keep_alive(false);
-    let late = Connections::new(once, stack, limits);
+    let late = Connections::new(once, stack, limits, tls);
     let ended = async {
         tokio::select! {
             never = late.accept(&listener) => match never {},
@@ -121,19 +123,19 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    fn new(http: Builder<TokioExecutor>, stack: S, limits: PortLimits) -> Self {
+    fn new(http: Builder<TokioExecutor>, stack: S, limits: PortLimits, tls: Option<Tls>) -> Self {
         let (ends, cut) = (CancellationToken::new(), CancellationToken::new());
         let PortLimits { connections_max, idle_max, .. } = limits;
         let room = Arc::new(Semaphore::new(connections_max));
-        Self { http, stack, idle_max, tasks: TaskTracker::new(), room, ends, cut }
+        Self { http, stack, tls, idle_max, tasks: TaskTracker::new(), room, ends, cut }
     }
 
     async fn accept(&self, listener: &TcpListener) -> Infallible {
         loop {
             let place = self.place().await;
             match listener.accept().await {
-                Ok((stream, _peer)) => {
-                    let connection = self.connection(stream);
+                Ok((stream, peer)) => {
+                    let connection = self.connection(stream, peer.ip());
                     self.tasks.spawn(async move {
                         connection.await;
                         drop(place);
@@ -156,24 +158,27 @@ where
         Arc::clone(&self.room).acquire_owned().await.ok()
     }
 
-    fn connection(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static + use<S> {
+    fn connection(
+        &self,
+        stream: TcpStream,
+        address: IpAddr,
+    ) -> impl Future<Output = ()> + Send + 'static + use<S> {
         // Small frames of live text must not wait for more.
         let _best_effort = stream.set_nodelay(true);
-        let (http, stack) = (self.http.clone(), self.stack.clone());
+        let (http, stack, tls) = (self.http.clone(), self.stack.clone(), self.tls.clone());
         let (ends, cut, idle_max) = (self.ends.clone(), self.cut.clone(), self.idle_max);
         async move {
             // hyper's limits begin once it knows which HTTP is spoken; until then this one holds.
-            let speaks = tokio::select! {
-                spoken = timeout(HEADER_TIMEOUT, spoken(&stream)) => spoken.unwrap_or(false),
-                () = ends.cancelled() => false,
+            let opening = wire::open(stream, address, tls.as_ref());
+            let spoken = tokio::select! {
+                spoken = timeout(HEADER_TIMEOUT, opening) => spoken,
+                () = ends.cancelled() => return,
             };
-            if !speaks {
-                return;
-            }
+            let Ok(Some(Spoken { wire, peer, clear })) = spoken else { return };
             let activity = Activity::new();
-            let service = watched(stack, activity.clone());
+            let service = watched(stack, activity.clone(), peer, clear);
             let served =
-                http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+                http.serve_connection(TokioIo::new(wire), TowerToHyperService::new(service));
             tokio::pin!(served);
             let ending = async {
                 tokio::select! {
@@ -215,6 +220,8 @@ where
 fn watched<S>(
     stack: S,
     activity: Activity,
+    peer: Peer,
+    clear: bool,
 ) -> impl Service<http::Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
 + Clone
 + Send
@@ -223,7 +230,13 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let stack = stack.map_request(|request: http::Request<Incoming>| request.map(Body::new));
+    let stack = stack.map_request(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        if clear {
+            request.extensions_mut().insert(Clear);
+        }
+        request.map(Body::new)
+    });
     stack.map_future(move |call| activity.during(call))
 }
 
@@ -245,22 +258,12 @@ fn builder() -> Builder<TokioExecutor> {
     http
 }
 
-/// True once a caller has said which HTTP it speaks, false when it has gone without.
-async fn spoken(stream: &TcpStream) -> bool {
-    let mut begun = [0; PREFACE.len()];
-    loop {
-        match stream.peek(&mut begun).await {
-            Ok(0) | Err(_) => return false,
-            Ok(n) if n == begun.len() || !PREFACE.starts_with(&begun[..n]) => return true,
-            Ok(_) => sleep(PREFACE_PAUSE).await,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::sleep;
 
+    use super::super::wire::PREFACE;
     use super::*;
 
     /// As long as some wait in the tests.
@@ -312,7 +315,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = serve(listener, service, std::future::pending(), limits) => unreachable!(),
+            () = serve(listener, service, std::future::pending(), limits, None) => unreachable!(),
             () = ticking => {}
             () = async { calling(TcpStream::connect(address).await.unwrap()).await } => {}
         }
@@ -406,7 +409,7 @@ mod tests {
         let stack = tower::service_fn(|_: Request| async { Ok(Response::default()) });
         let drain = Duration::from_secs(1);
         let limits = PortLimits { connections_max: 9, idle_max: IDLE, drain };
-        let serving = serve(listener, stack, std::future::pending(), limits);
+        let serving = serve(listener, stack, std::future::pending(), limits, None);
         let calling = async {
             for begun in [&b""[..], b"P", &PREFACE[..23], b"GET / HT"] {
                 let mut stream = TcpStream::connect(address).await.unwrap();
@@ -422,6 +425,71 @@ mod tests {
         };
         tokio::select! {
             () = serving => unreachable!("it is not told to stop"),
+            () = calling => {}
+        }
+    }
+
+    /// TLS with a certificate of its own, and a caller that trusts it.
+    async fn tls() -> (Tls, tokio_rustls::TlsConnector) {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (folder.path().join("crt"), folder.path().join("key"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let text = format!("[tls]\ncertificate = {certificate:?}\nkey = {key:?}");
+        let config = crate::kernel::config::Config::with(&text).unwrap();
+        let (tls, _) = crate::gateway::tls::load(&config.tls).await.unwrap().unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (tls, Arc::new(config).into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_shake_hands_takes_no_place_for_long() {
+        let (tls, connector) = tls().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stack = tower::service_fn(|_: Request| async { Ok(Response::default()) });
+        let drain = Duration::from_secs(1);
+        // One place: the next is heard when the one before has gone.
+        let limits = PortLimits { connections_max: 1, idle_max: IDLE, drain };
+        let serving = serve(listener, stack, std::future::pending(), limits, Some(tls));
+        let calling = async {
+            let begun = tokio::time::Instant::now();
+            let name = || "localhost".try_into().unwrap();
+            for record in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01"] {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(record).await.unwrap();
+                let _ended = stream.read_to_end(&mut Vec::new()).await;
+            }
+            for word in [&b""[..], b"PRI * HTTP/2.0\r\n"] {
+                let stream = TcpStream::connect(address).await.unwrap();
+                let mut stream = connector.connect(name(), stream).await.unwrap();
+                stream.write_all(word).await.unwrap();
+                let _ended = stream.read_to_end(&mut Vec::new()).await;
+            }
+            let waited = begun.elapsed();
+            assert!(waited >= 4 * HEADER_TIMEOUT && waited < 6 * HEADER_TIMEOUT, "{waited:?}");
+            let stream = TcpStream::connect(address).await.unwrap();
+            let mut stream = connector.connect(name(), stream).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            assert_eq!(stream.read_u8().await.unwrap(), b'H');
+        };
+        let ticking = async {
+            let mut ticks = tokio::time::interval(TICK);
+            loop {
+                ticks.tick().await;
+            }
+        };
+        tokio::select! {
+            () = serving => unreachable!("it is not told to stop"),
+            () = ticking => {}
             () = calling => {}
         }
     }

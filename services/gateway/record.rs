@@ -5,6 +5,7 @@ use http::Extensions;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::peer::Peer;
 use super::request_id;
 use super::rest::table::Method;
 use crate::kernel::{Clock, Pepper, Reason, Result, Scope};
@@ -65,7 +66,7 @@ impl Notes {
             action: method.action,
             needs: method.scope,
             request_id: request_id(extensions).to_owned(),
-            address: None,
+            address: extensions.get::<Peer>().map(|peer| peer.address),
             reason,
             at: self.clock.now(),
         };

@@ -9,10 +9,13 @@ use tower::{Layer, Service, ServiceBuilder};
 use super::coding::CodingLayer;
 use super::conditional::ConditionalLayer;
 use super::deadline::DeadlineLayer;
+use super::https::HttpsLayer;
 use super::limits::LimitsLayer;
 use super::linger::LingerLayer;
 use super::origin::OriginLayer;
+use super::peer::PeerLayer;
 use super::request::RequestLayer;
+use super::security::SecurityLayer;
 use super::web::WebLayer;
 use super::{Answer, Request, Response};
 use crate::kernel::Clock;
@@ -47,6 +50,10 @@ where
         + 'static,
 {
     ServiceBuilder::new()
+        // Every layer may ask who calls.
+        .layer(PeerLayer::new(config))
+        // Every answer, whoever gives it, also that of a panic.
+        .layer(SecurityLayer::new(config.hsts_seconds))
         // Every answer has a request id and a log line, also that of a panic.
         .layer(RequestLayer { clock })
         // Above all that refuse, whose answers a caller that still sends would else not see.
@@ -54,6 +61,8 @@ where
         // Before the key is looked at: a page that may not call has none that counts. Preflights
         // carry none and end here, and a page may read every failure from below.
         .layer(OriginLayer::new(&config.cors_origins))
+        // Before the key is looked at, and below what lets pages read failures.
+        .layer(HttpsLayer { required: config.require_https })
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)
         // Before anything reads the headers at length.

@@ -142,6 +142,8 @@ reasons! {
         "the request has more than 80 header fields"
     OriginNotAllowed "origin_not_allowed" "ORIGIN_NOT_ALLOWED" 403 PermissionDenied false
         "pages of https://elsewhere.example may not call this server"
+    HttpsRequired "https_required" "HTTPS_REQUIRED" 403 PermissionDenied false
+        "this server answers over HTTPS only"
     OrganisationNotFound "organisation_not_found" "ORGANISATION_NOT_FOUND" 404 NotFound false
         "organisation org_123 not found"
     ProjectNotFound "project_not_found" "PROJECT_NOT_FOUND" 404 NotFound false

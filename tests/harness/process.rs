@@ -180,6 +180,15 @@ impl Lines {
         self.0.borrow().clone()
     }
 
+    /// Waits until so many lines have this in them.
+    pub async fn with(&self, part: &str, count: usize) {
+        let mut lines = self.0.subscribe();
+        let enough = lines
+            .wait_for(|lines| lines.iter().filter(|line| line.contains(part)).count() >= count);
+        let found = timeout(WAIT, enough).await.is_ok();
+        assert!(found, "{part} does not come {count} times: {self}");
+    }
+
     async fn last_word_of(&self, start: &str) -> String {
         let (mut lines, mut word) = (self.0.subscribe(), None);
         let find = lines.wait_for(|lines| {

@@ -82,7 +82,7 @@ impl Both {
         let stack = behaviours::server(Prober::default(), false);
         let idle_max = Duration::from_secs(300);
         let limits = PortLimits { connections_max: 64, idle_max, drain: Duration::ZERO };
-        tasks.spawn(port::serve(rest, stack, stop.clone().cancelled_owned(), limits));
+        tasks.spawn(port::serve(rest, stack, stop.clone().cancelled_owned(), limits, None));
         let (grpc, upstream) = bind().await;
         let server = tonic::transport::Server::builder()
             .add_service(ProbeServiceServer::new(Prober::default()))

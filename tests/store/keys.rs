@@ -43,7 +43,7 @@ on_both! {
         let change = |name: Option<&'static str>, metadata: Option<&'static str>| {
             db.store.tx("change", move |tx| {
                 let (name, metadata) = (name.map(str::to_owned), metadata.map(str::to_owned));
-                Box::pin(keys::update(tx, OWNER, ID, Change { name, metadata }))
+                Box::pin(keys::update(tx, OWNER, ID, Change { name, metadata, limits: None }))
             })
         };
         assert_eq!(change(None, None).await.expect("same"), made);

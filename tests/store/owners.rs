@@ -83,7 +83,7 @@ on_both! {
         let (store, conn, none) = (&db.store, db.store.read(), Reason::KeyNotFound);
         for other in others() {
             refused(keys::get(conn, other, ID).await, none, "get");
-            let change = || Change { name: Some("mine".to_owned()), metadata: None };
+            let change = || Change { name: Some("mine".to_owned()), ..Change::default() };
             let update = tx(store, move |tx| Box::pin(keys::update(tx, other, ID, change())));
             refused(update.await, none, "update");
             let nothing = keys::update(conn, other, ID, Change::default());

@@ -31,7 +31,7 @@ async fn served(prober: Standard) -> Served {
     let stopped = stop.clone().cancelled_owned();
     let idle_max = Duration::from_secs(300);
     let limits = PortLimits { connections_max: 16, idle_max, drain: Duration::ZERO };
-    tokio::spawn(port::serve(listener, server(prober, false), stopped, limits));
+    tokio::spawn(port::serve(listener, server(prober, false), stopped, limits, None));
     Served { url, stop }
 }
 

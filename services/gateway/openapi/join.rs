@@ -15,11 +15,12 @@ const SCHEMES: [&str; 3] = ["bearer", "token", "api_key"];
 const ABOUT: &str = include_str!("about.md");
 
 /// Failures of every method.
-const ALWAYS: [Reason; 9] = [
+const ALWAYS: [Reason; 10] = [
     Reason::UnknownField,
     Reason::InvalidField,
     Reason::NotAcceptable,
     Reason::OriginNotAllowed,
+    Reason::HttpsRequired,
     Reason::UriTooLong,
     Reason::RequestHeaderFieldsTooLarge,
     Reason::InternalError,

@@ -5,6 +5,7 @@
 mod engine;
 mod limits;
 mod store;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use super::plan::Plan;
 pub use engine::EngineConfig;
 pub use limits::{LimitsConfig, Plans};
 pub use store::{StoreConfig, Synchronous};
+pub use tls::{ClientAuth, TlsConfig};
 
 /// The defaults, with every key and its reason.
 pub const DEFAULTS: &str = include_str!("config.toml");
@@ -35,6 +37,8 @@ const MISTAKES_MAX: usize = 50;
 pub struct Config {
     /// The port and its limits.
     pub server: ServerConfig,
+    /// Certificates of the port.
+    pub tls: TlsConfig,
     /// Where to keep what must last.
     pub store: StoreConfig,
     /// Keys.
@@ -75,6 +79,25 @@ pub struct ServerConfig {
     pub drain_seconds: u64,
     /// Origins whose pages may call; `*` is any.
     pub cors_origins: Vec<String>,
+    /// True refuses calls that come in the clear.
+    pub require_https: bool,
+    /// Networks of proxies whose word is taken for who calls.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which headers they write.
+    pub proxy_headers: ProxyHeaders,
+    /// Seconds for which browsers shall call over HTTPS only; 0: as they like.
+    pub hsts_seconds: u32,
+}
+
+/// Headers in which a proxy says who called it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyHeaders {
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`.
+    #[default]
+    XForwarded,
+    /// `Forwarded`, RFC 7239.
+    Forwarded,
 }
 
 /// Keys.
@@ -216,6 +239,15 @@ impl Config {
         };
         let engine = &self.engine;
         self.server.check(&mut check);
+        self.tls.check(&mut check);
+        check(
+            !self.server.require_https
+                || self.tls.is_on()
+                || !self.server.trusted_proxies.is_empty(),
+            "server.require_https refuses every call without tls.certificate or \
+             server.trusted_proxies"
+                .into(),
+        );
         check(
             self.store.url.starts_with("sqlite:") || self.store.url.starts_with("postgres"),
             "store.url must begin with sqlite:// or postgres://".into(),
@@ -276,6 +308,13 @@ impl ServerConfig {
                     "server.cors_origins has {origin}, must be * or an origin as browsers write \
                      it: https://app.example.com"
                 ),
+            );
+        }
+        for network in &self.trusted_proxies {
+            let mapped = matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
+            check(
+                !mapped,
+                format!("server.trusted_proxies has {network}, must be written as one of IPv4"),
             );
         }
     }
@@ -389,6 +428,23 @@ mod tests {
             let mistakes = origins(&format!("{odd:?}")).unwrap_err();
             assert!(mistakes.contains("server.cors_origins"), "{odd}: {mistakes}");
         }
+    }
+
+    #[test]
+    fn https_needs_somebody_who_speaks_it() {
+        let told = |changes: &str| Config::with(changes).unwrap_err();
+        assert!(told("[server]\nrequire_https = true").contains("server.require_https"));
+        assert!(told("[server]\ntrusted_proxies = [\"10.0.0\"]").contains("trusted_proxies"));
+        let mapped = "[server]\ntrusted_proxies = [\"::ffff:10.0.0.0/104\"]";
+        assert!(told(mapped).contains("server.trusted_proxies"));
+        assert!(told("[tls]\ncertificate = \"a.pem\"").contains("tls.key"));
+        assert!(told("[tls]\nclient_ca = \"a.pem\"").contains("tls.client_ca"));
+        assert!(told("[tls]\nreload_seconds = 0").contains("tls.reload_seconds"));
+        assert!(told("[tls]\nclient_auth = \"maybe\"").contains("tls.client_auth"));
+        let proxied = "[server]\nrequire_https = true\ntrusted_proxies = [\"::1/128\"]";
+        assert!(!Config::with(proxied).unwrap().tls.is_on());
+        let own = "[server]\nrequire_https = true\n[tls]\ncertificate = \"a\"\nkey = \"b\"";
+        assert!(Config::with(own).unwrap().tls.is_on());
     }
 
     #[test]

@@ -10,13 +10,17 @@ use runplane::kernel::Environment;
 use runplane::kernel::caller::{Grant, Level};
 use runplane::kernel::config::Config;
 use runplane::kernel::grants;
+use runplane::kernel::ids;
 use runplane::kernel::telemetry;
+use runplane::keys::bootstrap::Opens;
 use runplane::serve::{self, Server};
+use runplane::upkeep::Checked;
 use runplane::{demo, gateway, kernel};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -49,6 +53,11 @@ enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Looks after the audit log; with SQLite, while the server is stopped.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Prints the default configuration: every key, with its reason.
     Defaults,
     /// Prints the description of the REST API, OpenAPI 3.1 in JSON; a server has it at
@@ -57,17 +66,41 @@ enum Command {
 }
 
 #[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Checks that no line was changed or taken out, and prints the head of the chain. Kept
+    /// elsewhere and given as --head later, it shows that the end was not cut off either.
+    Verify {
+        #[command(flatten)]
+        common: Common,
+        /// A head that an earlier check has printed, which must still be part of the log.
+        #[arg(long, value_name = "SEQ:CHAIN")]
+        head: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum KeysCommand {
-    /// Makes a key of the first project and prints it once.
+    /// Makes a key and prints it once: of the first project, unless another space is named.
     Create {
         #[command(flatten)]
         common: Common,
         /// Name of the key.
         #[arg(long, default_value = "operator")]
         name: String,
-        /// What the key may do; give it more than once for more than one.
-        #[arg(long = "scope", value_parser = grant, default_value = "admin")]
-        scopes: Vec<Grant>,
+        /// What the key may do, such as read, run, admin or agents:write; give it more than once for
+        /// more than one. Default: admin, of an operator's key operator.
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+        /// Makes a key of the server's operator, who makes organisations and projects.
+        #[arg(long)]
+        operator: bool,
+        /// Project that the key opens.
+        #[arg(long, value_name = "PRJ_ID", value_parser = project, conflicts_with = "operator")]
+        project: Option<Uuid>,
+        /// Organisation whose published agents the key reaches.
+        #[arg(long, value_name = "ORG_ID", value_parser = organisation,
+            conflicts_with_all = ["operator", "project"])]
+        organisation: Option<Uuid>,
         /// Environment that the key opens.
         #[arg(long, value_enum, default_value_t = EnvironmentArg::Live)]
         environment: EnvironmentArg,
@@ -115,12 +148,9 @@ async fn command(command: Command) -> Outcome<()> {
             println!("the configuration is right");
             Ok(())
         }
-        Command::Keys { command: KeysCommand::Create { common, name, scopes, environment } } => {
-            let server = Server::build(Config::load(common.config.as_deref())?).await?;
-            let secret = server.key(place(environment), &name, &scopes).await?;
-            println!("{}", secret.expose_secret());
-            server.store.close().await;
-            Ok(())
+        Command::Keys { command } => key(command).await,
+        Command::Audit { command: AuditCommand::Verify { common, head } } => {
+            verify(Config::load(common.config.as_deref())?, head).await
         }
         Command::Defaults => {
             print!("{}", kernel::config::DEFAULTS);
@@ -138,6 +168,50 @@ async fn whole(common: &Common) -> Outcome<Config> {
     let config = Config::load(common.config.as_deref())?;
     gateway::tls::load(&config.tls).await?;
     Ok(config)
+}
+
+async fn key(command: KeysCommand) -> Outcome<()> {
+    let KeysCommand::Create { common, name, scopes, operator, project, organisation, environment } =
+        command;
+    let environment = place(environment);
+    let (opens, level) = match (project, organisation) {
+        (Some(id), _) => (Opens::Project(id, environment), Level::Project),
+        (_, Some(id)) => (Opens::Organisation(id, environment), Level::Organisation),
+        _ if operator => (Opens::Operator, Level::Operator),
+        _ => (Opens::First(environment), Level::Project),
+    };
+    let mut grants = scopes.iter().map(|text| grant(text, level)).collect::<Result<Vec<_>, _>>()?;
+    if grants.is_empty() {
+        grants.push(if operator { Grant::OPERATOR } else { Grant::ADMIN });
+    }
+    let server = Server::build(Config::load(common.config.as_deref())?).await?;
+    let secret = server.key_for(opens, &name, &grants).await?;
+    println!("{}", secret.expose_secret());
+    server.store.close().await;
+    Ok(())
+}
+
+/// Checks the audit log and tells what is wrong, or how far it goes.
+async fn verify(config: Config, head: Option<String>) -> Outcome<()> {
+    let server = Server::build(config).await?;
+    let upkeep = server.upkeep();
+    upkeep.link().await?;
+    let checked = upkeep.verify().await;
+    server.store.close().await;
+    let Checked { lines, head: found, faults } = checked?;
+    for fault in &faults {
+        println!("{fault}");
+    }
+    println!("{lines} lines; head {found}");
+    if !faults.is_empty() {
+        return Err("the audit log was changed".into());
+    }
+    match head {
+        Some(expected) if !upkeep.has(&expected).await? => {
+            Err(format!("the audit log does not contain the head {expected}").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn serve(config: Config) -> Outcome<()> {
@@ -181,9 +255,17 @@ async fn interruptible(
     }
 }
 
-fn grant(text: &str) -> Result<Grant, String> {
-    let known = Grant::parse(text).filter(|grant| grant.fits(Level::Project));
-    known.ok_or_else(|| format!("must be one of: {}", grants::choices(Level::Project)))
+fn grant(text: &str, level: Level) -> Result<Grant, String> {
+    let known = Grant::parse(text).filter(|grant| grant.fits(level));
+    known.ok_or_else(|| format!("--scope {text}: must be one of: {}", grants::choices(level)))
+}
+
+fn project(text: &str) -> Result<Uuid, &'static str> {
+    ids::parse(ids::Kind::Project, text).ok_or("must be prj_ and 26 characters")
+}
+
+fn organisation(text: &str) -> Result<Uuid, &'static str> {
+    ids::parse(ids::Kind::Organisation, text).ok_or("must be org_ and 26 characters")
 }
 
 fn place(environment: EnvironmentArg) -> Environment {

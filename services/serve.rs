@@ -33,6 +33,7 @@ use crate::kernel::config::{AliasConfig, Config, Plans};
 use crate::kernel::models::ModelTable;
 use crate::kernel::page::Cursors;
 use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
+use crate::keys::bootstrap::Opens;
 use crate::keys::{Keys, bootstrap, pepper};
 use crate::organisations::Organisations;
 use crate::projects::Projects;
@@ -122,9 +123,28 @@ impl Server {
         name: &str,
         grants: &[Grant],
     ) -> Result<SecretString> {
+        self.key_for(Opens::First(environment), name, grants).await
+    }
+
+    /// A new key of any kind.
+    ///
+    /// # Errors
+    /// `project_not_found`; `organisation_not_found`; those of the store.
+    pub async fn key_for(
+        &self,
+        opens: Opens,
+        name: &str,
+        grants: &[Grant],
+    ) -> Result<SecretString> {
         let parts = (&self.store, &self.pepper, &self.clock);
-        let (space, _) = bootstrap::first(parts, environment).await?;
-        bootstrap::key(parts, space, name, grants).await
+        bootstrap::key(parts, bootstrap::space(parts, opens).await?, name, grants).await
+    }
+
+    /// What is done beside all calls.
+    #[must_use]
+    pub fn upkeep(&self) -> Upkeep {
+        let (store, pepper) = (self.store.clone(), self.pepper.clone());
+        Upkeep { store, pepper, clock: self.clock.clone() }
     }
 }
 
@@ -137,6 +157,7 @@ pub async fn run(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
+    let upkeep = server.upkeep();
     let Server { config, store, engine, clock, pepper, runtime, models } = server;
     let (tls, reloader) = tls::load(&config.tls).await.map_err(Error::internal)?.unzip();
     let plans = Plans::new(&config.limits.plan, config.plans.clone());
@@ -156,7 +177,6 @@ pub async fn run(
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
     let inner = inner.deprecating(deprecation).describing(Pages::new()?);
-    let upkeep = Upkeep { store: store.clone(), pepper: pepper.clone(), clock: clock.clone() };
     let idempotency = IdempotencyLayer {
         store: store.clone(),
         pepper,

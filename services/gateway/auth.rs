@@ -282,7 +282,8 @@ where
     }
 }
 
-/// The key in `Authorization: Bearer`, `Authorization: Token` or `x-api-key`, or a session's cookie.
+/// The key in `Authorization: Bearer`, `Authorization: Token` or `x-api-key`, or the session in a
+/// cookie.
 fn presented<'a>(
     headers: &'a HeaderMap,
     extensions: &Extensions,

@@ -1,5 +1,5 @@
-//! The one secret of the server, and what is derived from it: what is kept of keys, the signatures of
-//! cursors and of the audit log, the seals of kept answers. Loaded by `keys/pepper.rs`; never
+//! The one secret of the server, and what is derived from it: what is kept of keys, the signatures
+//! of cursors and of the audit log, the seals of kept answers. Loaded by `keys/pepper.rs`; never
 //! printed or kept in the database.
 
 use std::fmt;

@@ -37,11 +37,42 @@ pub async fn first(
     Ok((Space { scope, level: Level::Project, organisation }, made))
 }
 
-/// The space of the server's operator.
-#[must_use]
-pub fn operator() -> Space {
-    let scope = Scope { project: Uuid::nil(), environment: Environment::Live };
-    Space { scope, level: Level::Operator, organisation: Uuid::nil() }
+/// What a key from the command line opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opens {
+    /// The first project, which is made when there is none.
+    First(Environment),
+    /// A project.
+    Project(Uuid, Environment),
+    /// An organisation.
+    Organisation(Uuid, Environment),
+    /// The server itself.
+    Operator,
+}
+
+/// The space that a key is to open.
+///
+/// # Errors
+/// `project_not_found`; `organisation_not_found`; those of the store.
+pub async fn space(parts: (&Store, &Pepper, &Clock), opens: Opens) -> Result<Space> {
+    let read = parts.0.read();
+    let space = |owner, environment, level, organisation| Space {
+        scope: Scope { project: owner, environment },
+        level,
+        organisation,
+    };
+    Ok(match opens {
+        Opens::First(environment) => first(parts, environment).await?.0,
+        Opens::Project(id, environment) => {
+            let organisation = store::projects::live(read, id).await?.organisation_id;
+            space(id, environment, Level::Project, organisation.unwrap_or_default())
+        }
+        Opens::Organisation(id, environment) => {
+            let id = store::organisations::live(read, id).await?.id;
+            space(id, environment, Level::Organisation, id)
+        }
+        Opens::Operator => space(Uuid::nil(), Environment::Live, Level::Operator, Uuid::nil()),
+    })
 }
 
 async fn make(store: &Store, pepper: &Pepper, clock: &Clock) -> Result<project::Model> {

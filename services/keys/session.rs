@@ -1,5 +1,5 @@
-//! Sessions: made of the caller's key, with no more than it may do, for an hour at most. A session is
-//! kept as keys are, beside them, and is found and checked in the same way.
+//! Sessions: made of the caller's key, with no more than it may do, for an hour at most. A session
+//! is kept as keys are, beside them, and is found and checked in the same way.
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ use runplane::cache::Bus;
 use runplane::kernel::caller::Grant;
 use runplane::kernel::config::Config;
 use runplane::kernel::{Clock, Environment};
+use runplane::keys::bootstrap::Opens;
 use runplane::serve::{self, Server};
 use runplane::store::Store;
 use secrecy::ExposeSecret;
@@ -65,6 +66,8 @@ pub struct App {
     pub reader: String,
     /// Key for test data with the scope `admin`.
     pub test_admin: String,
+    /// Key of the server's operator.
+    pub operator: String,
     /// Its clock.
     pub clock: Clock,
     /// Its store.
@@ -81,7 +84,7 @@ pub struct App {
 /// What the server's thread tells when it serves.
 struct Started {
     url: String,
-    keys: [String; 4],
+    keys: [String; 5],
     store: Store,
     bus: Bus,
 }
@@ -120,6 +123,7 @@ impl App {
         next.runner = std::mem::take(&mut self.runner);
         next.reader = std::mem::take(&mut self.reader);
         next.test_admin = std::mem::take(&mut self.test_admin);
+        next.operator = std::mem::take(&mut self.operator);
         next
     }
 
@@ -149,7 +153,7 @@ impl App {
         let (parts, ends) = ((config.clone(), clock.clone()), stop.clone());
         let thread = std::thread::spawn(move || live(parts, tell, &ends));
         let started = told.await.expect("the server starts; see above");
-        let [admin, runner, reader, test_admin] = started.keys.clone();
+        let [admin, runner, reader, test_admin, operator] = started.keys.clone();
         let Started { url, store, bus, .. } = started;
         let (thread, place) = (Some(thread), Some(place));
         Self {
@@ -158,6 +162,7 @@ impl App {
             runner,
             reader,
             test_admin,
+            operator,
             clock,
             store,
             bus,
@@ -210,7 +215,7 @@ fn live(parts: (Config, Clock), tell: oneshot::Sender<Started>, stop: &Cancellat
     });
 }
 
-async fn keys(server: &Server) -> [String; 4] {
+async fn keys(server: &Server) -> [String; 5] {
     let kinds = [
         (Environment::Live, Grant::ADMIN),
         (Environment::Live, Grant::RUN),
@@ -222,7 +227,9 @@ async fn keys(server: &Server) -> [String; 4] {
         let key = server.key(environment, &grant.to_string(), &[grant]).await.expect("a key");
         keys.push(key.expose_secret().to_owned());
     }
-    keys.try_into().expect("four keys")
+    let operator = server.key_for(Opens::Operator, "operator", &[Grant::OPERATOR]).await;
+    keys.push(operator.expect("a key").expose_secret().to_owned());
+    keys.try_into().expect("five keys")
 }
 
 fn merge(into: &mut toml::Table, changes: toml::Table) {

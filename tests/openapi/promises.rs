@@ -11,6 +11,10 @@ use crate::harness::process::Api;
 /// What there is to ask about.
 struct Planted {
     api: Api,
+    /// The server's operator.
+    operator: Api,
+    organisation: String,
+    project: String,
     agent: String,
     key: String,
     /// A run that waits for a call's output.
@@ -34,7 +38,13 @@ impl Planted {
         let waiting = api.settled(&run).await;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let call = text(&waiting["required_action"]["tool_calls"][0]["id"]);
-        Self { agent, key: text(&key["id"]), run, call, api }
+        let operator = Api::new(&app.url, &app.operator);
+        let (_, organisation) = operator.post("/v1/organisations", &json!({"name": "o"})).await;
+        let organisation = text(&organisation["id"]);
+        let new = json!({"organisation_id": organisation, "name": "p"});
+        let (_, project) = operator.post("/v1/projects", &new).await;
+        let (project, key) = (text(&project["id"]), text(&key["id"]));
+        Self { agent, key, run, call, api, operator, organisation, project }
     }
 
     /// A path with what there is for each parameter.
@@ -46,6 +56,8 @@ impl Planted {
                 "agents" => &self.agent,
                 "keys" => &self.key,
                 "runs" => &self.run,
+                "organisations" => &self.organisation,
+                "projects" => &self.project,
                 other => panic!("no {other} are planted"),
             },
             literal => {
@@ -59,9 +71,11 @@ impl Planted {
     /// An example that names what there is.
     fn body(&self, example: &Value) -> Value {
         let mut body = example.clone();
-        for (place, id) in
-            [("/agent_id", &self.agent), ("/tool_outputs/0/tool_call_id", &self.call)]
-        {
+        for (place, id) in [
+            ("/agent_id", &self.agent),
+            ("/organisation_id", &self.organisation),
+            ("/tool_outputs/0/tool_call_id", &self.call),
+        ] {
             if let Some(named) = body.pointer_mut(place) {
                 *named = json!(id);
             }
@@ -71,7 +85,12 @@ impl Planted {
 
     /// Status and body of an answer.
     async fn ask(&self, verb: &str, target: &str, body: Option<&Value>) -> (u16, String) {
-        let mut request = self.api.request(verb.to_uppercase().parse().unwrap(), target);
+        let operators = ["/v1/organisations", "/v1/projects"];
+        let api = match operators.iter().any(|path| target.starts_with(path)) {
+            true => &self.operator,
+            false => &self.api,
+        };
+        let mut request = api.request(verb.to_uppercase().parse().unwrap(), target);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -118,6 +137,7 @@ async fn every_parameter_of_a_query_is_known_and_no_other() {
                     // Every text may be an id: nothing has it.
                     "agent_id" => (404, Some("agent_not_found"), None),
                     "key_id" => (404, Some("key_not_found"), None),
+                    "organisation_id" => (404, Some("organisation_not_found"), None),
                     _ => (400, Some("invalid_field"), Some(name)),
                 };
                 let (status, code, field, text) = ask(&format!("{name}=%00")).await;

@@ -19,6 +19,7 @@ mod fuzz;
 mod generator;
 mod harness;
 mod http;
+mod isolation;
 mod json;
 mod keys;
 mod lasting;

@@ -9,6 +9,7 @@
 mod codegen;
 
 mod agents;
+mod attacks;
 mod bad_input;
 mod browser;
 mod conformance;
@@ -29,6 +30,7 @@ mod probe;
 mod runs;
 mod runtime;
 mod seeds;
+mod sessions;
 mod store;
 mod tidy;
 mod tls;

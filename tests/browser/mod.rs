@@ -3,6 +3,7 @@
 //! the same by hand, where each byte can be chosen.
 
 mod calls;
+mod cookies;
 mod frames;
 mod origins;
 mod plain;

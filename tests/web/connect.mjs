@@ -5,9 +5,15 @@ import { Failed } from "./calls.mjs";
 
 const transports = new Map();
 
+// Who has no key to send calls with a cookie, if the browser has one.
+function fetchWithCookie(input, init) {
+  const hasKey = new Headers(init.headers).has("authorization");
+  return fetch(input, { ...init, credentials: hasKey ? "same-origin" : "include" });
+}
+
 function transport(url) {
   if (!transports.has(url)) {
-    transports.set(url, createGrpcWebTransport({ baseUrl: url, useBinaryFormat: true }));
+    transports.set(url, createGrpcWebTransport({ baseUrl: url, useBinaryFormat: true, fetch: fetchWithCookie }));
   }
   return transports.get(url);
 }

@@ -10,6 +10,9 @@ export async function* call({ url, fetch: init }, signal) {
     throw new Failed(14, String(error), [], {});
   }
   yield { status: response.status, headers: Object.fromEntries(response.headers) };
+  if (!response.body) {
+    return;
+  }
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
     yield { chunk: part.value };

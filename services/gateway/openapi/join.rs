@@ -38,8 +38,8 @@ const WITH_BODY: [Reason; 5] = [
 ];
 
 /// Failures of a method that needs a key.
-const WITH_KEY: [Reason; 3] =
-    [Reason::MissingApiKey, Reason::InvalidApiKey, Reason::InsufficientScope];
+const WITH_KEY: [Reason; 4] =
+    [Reason::MissingApiKey, Reason::InvalidApiKey, Reason::ExpiredToken, Reason::InsufficientScope];
 
 /// The whole document, with sorted names and a line break at its end.
 pub(super) fn complete(generated: &str) -> Result<String, String> {

@@ -19,6 +19,7 @@ mod fuzz;
 mod generator;
 mod harness;
 mod http;
+mod idempotency;
 mod json;
 mod keys;
 mod lasting;

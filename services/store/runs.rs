@@ -23,6 +23,8 @@ use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
 pub struct Filter {
     /// Only runs of this agent.
     pub agent_id: Option<Uuid>,
+    /// Only these; `None`: all.
+    pub only: Option<Vec<Uuid>>,
     /// Only runs of these agents; empty: all.
     pub agents: Vec<Uuid>,
     /// True: those of all projects in the owner's environment, for `key_id` alone.
@@ -143,6 +145,9 @@ fn of(scope: Scope, filter: &Filter) -> Select<Entity> {
 /// The whole list, and the columns that it is ordered by.
 fn filtered(scope: Scope, filter: &Filter) -> (Select<Entity>, By) {
     let mut select = of(scope, filter);
+    if let Some(only) = &filter.only {
+        select = select.filter(Column::Id.is_in(only.iter().copied()));
+    }
     if !filter.agents.is_empty() {
         select = select.filter(Column::AgentId.is_in(filter.agents.iter().copied()));
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Events, Runs, convert, events, get, wait};
 use crate::cache::EventId;
-use crate::engine::NewRun;
+use crate::engine::{NewRun, RunLimits};
 use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Caller, Error, Reason, Result, ids, json, labels, parameters, text};
 use crate::proto::runplane::v1 as pb;
@@ -63,6 +63,7 @@ async fn start(runs: &Runs, caller: &Caller, request: pb::CreateRunRequest) -> R
         session_id,
         key_id: Some(caller.key_id),
         timeout: None,
+        limits: RunLimits::of(&caller.limits, convert::on_limit(request.on_limit)?),
     };
     let mut row = convert::queued(caller.scope, &new);
     let created = runs.engine.create(caller.scope, new).await?;

@@ -62,50 +62,69 @@ pub async fn take_turns_with_key(tx: &Tx, key_id: Uuid) -> Result<()> {
     take_turns(tx, key_id, false).await
 }
 
-/// One due run of each key with a cap in each lane, found by leaping over the others: as many steps
-/// as there are keys, however many runs of theirs wait.
-const HEADS: &str = "heads(run_id) AS (
-        SELECT (SELECT q.run_id FROM run_queue q WHERE q.state = 0 AND q.key_id IS NOT NULL
-            ORDER BY q.project_id, q.environment, q.key_id LIMIT 1)
+/// Whose runs are ready: lanes, and keys with a cap in lanes. Both leap over the index from one to
+/// the next, so they take as many steps as they find, however many runs each has.
+const READY: &str = "lanes_ready(project_id, environment) AS (
+        SELECT q.project_id, q.environment FROM run_queue q
+        WHERE q.run_id = (SELECT n.run_id FROM run_queue n
+            WHERE n.state = 0 AND n.key_id IS NULL
+            ORDER BY n.project_id, n.environment, n.priority, n.available_at, n.run_id LIMIT 1)
         UNION ALL
-        SELECT (SELECT n.run_id FROM run_queue n WHERE n.state = 0 AND n.key_id IS NOT NULL
+        SELECT q.project_id, q.environment FROM lanes_ready r JOIN run_queue q
+        ON q.run_id = (SELECT n.run_id FROM run_queue n
+            WHERE n.state = 0 AND n.key_id IS NULL
+                AND (n.project_id, n.environment) > (r.project_id, r.environment)
+            ORDER BY n.project_id, n.environment, n.priority, n.available_at, n.run_id LIMIT 1)
+    ), keys_ready(project_id, environment, key_id) AS (
+        SELECT q.project_id, q.environment, q.key_id FROM run_queue q
+        WHERE q.run_id = (SELECT n.run_id FROM run_queue n
+            WHERE n.state = 0 AND n.key_id IS NOT NULL
+            ORDER BY n.project_id, n.environment, n.key_id, n.priority, n.available_at, n.run_id
+            LIMIT 1)
+        UNION ALL
+        SELECT q.project_id, q.environment, q.key_id FROM keys_ready r JOIN run_queue q
+        ON q.run_id = (SELECT n.run_id FROM run_queue n
+            WHERE n.state = 0 AND n.key_id IS NOT NULL
                 AND (n.project_id, n.environment, n.key_id)
-                    > (q.project_id, q.environment, q.key_id)
-            ORDER BY n.project_id, n.environment, n.key_id LIMIT 1)
-        FROM heads h JOIN run_queue q ON q.run_id = h.run_id
+                    > (r.project_id, r.environment, r.key_id)
+            ORDER BY n.project_id, n.environment, n.key_id, n.priority, n.available_at, n.run_id
+            LIMIT 1)
     )";
 
 /// Lanes with runs that may be claimed, the longest unserved first; held until the transaction
 /// ends. A lane in which all ready runs wait for their keys is none of them.
 ///
 /// `+ 0` hides the limit from SQLite's planner, which would plan anew each time to look at it.
+/// `IS NOT NULL` instead of `EXISTS`, with an order that only the right index has, keeps Postgres
+/// from reading all that is ready.
 pub async fn ready(tx: &Tx, now: Timestamp, most: i64) -> Result<Vec<Lane>> {
     let sql = format!(
-        "WITH RECURSIVE {HEADS}
+        "WITH RECURSIVE {READY}
         SELECT l.project_id, l.environment, l.cap,
             EXISTS (SELECT 1 FROM run_queue q
                 WHERE q.project_id = l.project_id AND q.environment = l.environment
                     AND q.state = 0 AND q.key_id IS NOT NULL)
         FROM (
-            SELECT r.project_id, r.environment FROM lanes r
-            WHERE r.kind = 'run' AND EXISTS (SELECT 1 FROM run_queue q
+            SELECT r.project_id, r.environment FROM lanes_ready r
+            WHERE (SELECT q.run_id FROM run_queue q
                 WHERE q.project_id = r.project_id AND q.environment = r.environment
                     AND q.state = 0 AND q.key_id IS NULL AND q.available_at <= $1
-                    AND q.cancel_requested_at IS NULL)
+                    AND q.cancel_requested_at IS NULL
+                ORDER BY q.priority, q.available_at, q.run_id LIMIT 1) IS NOT NULL
             UNION
-            SELECT f.project_id, f.environment
-            FROM heads h JOIN run_queue f ON f.run_id = h.run_id
-                JOIN lanes k ON k.project_id = f.key_id AND k.environment = '' AND k.kind = 'key'
-            WHERE EXISTS (SELECT 1 FROM run_queue q
-                    WHERE q.project_id = f.project_id AND q.environment = f.environment
-                        AND q.key_id = f.key_id AND q.state = 0 AND q.available_at <= $1
-                        AND q.cancel_requested_at IS NULL)
-                AND (SELECT count(*) FROM run_queue q WHERE q.key_id = f.key_id AND q.state = 1)
-                    < k.cap
+            SELECT r.project_id, r.environment FROM keys_ready r
+            WHERE (SELECT q.run_id FROM run_queue q
+                WHERE q.project_id = r.project_id AND q.environment = r.environment
+                    AND q.key_id = r.key_id AND q.state = 0 AND q.available_at <= $1
+                    AND q.cancel_requested_at IS NULL
+                ORDER BY q.priority, q.available_at, q.run_id LIMIT 1) IS NOT NULL
+                AND (SELECT count(*) FROM run_queue q WHERE q.key_id = r.key_id AND q.state = 1)
+                    < (SELECT k.cap FROM lanes k WHERE k.project_id = r.key_id
+                        AND k.environment = '' AND k.kind = 'key')
         ) s JOIN lanes l ON l.project_id = s.project_id AND l.environment = s.environment
             AND l.kind = 'run'
         WHERE NOT l.paused AND (SELECT count(*) FROM run_queue q
-            WHERE q.project_id = l.project_id AND q.environment = l.environment
+            WHERE q.project_id = s.project_id AND q.environment = s.environment
                 AND q.state = 1) < l.cap
         ORDER BY l.last_served_at LIMIT $2 + 0{}",
         skip_locked(tx, "l")
@@ -128,11 +147,13 @@ pub async fn capped(tx: &Tx, scope: Scope, now: Timestamp, most: i64) -> Result<
         "WITH RECURSIVE keys(id) AS (
             SELECT (SELECT q.key_id FROM run_queue q
                 WHERE q.project_id = $1 AND q.environment = $2 AND q.state = 0
-                    AND q.key_id IS NOT NULL ORDER BY q.key_id LIMIT 1)
+                    AND q.key_id IS NOT NULL
+                ORDER BY q.key_id, q.priority, q.available_at, q.run_id LIMIT 1)
             UNION ALL
             SELECT (SELECT q.key_id FROM run_queue q
                 WHERE q.project_id = $1 AND q.environment = $2 AND q.state = 0
-                    AND q.key_id > keys.id ORDER BY q.key_id LIMIT 1)
+                    AND q.key_id > keys.id
+                ORDER BY q.key_id, q.priority, q.available_at, q.run_id LIMIT 1)
             FROM keys WHERE keys.id IS NOT NULL
         )
         SELECT k.project_id, k.cap

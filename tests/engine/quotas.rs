@@ -1,6 +1,7 @@
 //! Runs and tokens of a month, of an owner and of a key: counted with the creation and the end,
 //! never more than the quota.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -10,6 +11,7 @@ use runplane::kernel::plan::Quota;
 use runplane::kernel::{Environment, Error, Month, Reason, Result, Scope, Timestamp};
 use runplane::store::usage::{self, Owner, Used};
 use sea_orm::{ConnectionTrait, Statement};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::rig::{LONG, Rig, SCOPE, driver, instant, park};
@@ -50,6 +52,17 @@ fn facts(error: &Error) -> [&str; 5] {
 async fn rows(rig: &Rig) -> i64 {
     let sql = "SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM run_queue)
         + (SELECT count(*) FROM run_events) + (SELECT count(*) FROM usage_months)";
+    number(rig, sql).await
+}
+
+/// Transactions that wait for a lock.
+async fn waiting(rig: &Rig) -> i64 {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    number(rig, sql).await
+}
+
+async fn number(rig: &Rig, sql: &str) -> i64 {
     let conn = rig.db.store.read();
     let statement = Statement::from_string(conn.get_database_backend(), sql);
     let row = conn.query_one_raw(statement).await.expect("counted").expect("a row");
@@ -211,6 +224,46 @@ on_both! {
         begin(&rig, SCOPE, KEY).await.expect("anything");
     }
 
+    async fn a_project_is_counted_before_its_key_when_a_run_begins_and_when_it_ends(db: Database) {
+        if db.store.is_exclusive() {
+            return;
+        }
+        let mut rig = Rig::new(db).await;
+        (rig.limits.quota, rig.limits.key_quota) = (runs(10), runs(10));
+        begin(&rig, SCOPE, KEY).await.expect("the rows are there");
+        let (held, asked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (tell, go) = (Arc::clone(&held), Arc::clone(&asked));
+        let holding = rig.db.store.tx("test.hold", move |tx| {
+            let (tell, go) = (Arc::clone(&tell), Arc::clone(&go));
+            Box::pin(async move {
+                let hold = "UPDATE usage_months SET runs = runs WHERE environment <> ''";
+                tx.execute_unprepared(hold).await?;
+                tell.notify_one();
+                go.notified().await;
+                // Who waits for the project holds the key as little as anything else.
+                let key = "SELECT 1 FROM usage_months WHERE environment = '' FOR UPDATE NOWAIT";
+                tx.execute_unprepared(key).await?;
+                Ok(())
+            })
+        });
+        let others = async {
+            held.notified().await;
+            let worker = rig.work(instant());
+            let counting = async { begin(&rig, SCOPE, KEY).await.expect("created").run_id };
+            let (run, ()) = tokio::join!(counting, async {
+                while waiting(&rig).await < 2 {
+                    tokio::task::yield_now().await;
+                }
+                asked.notify_one();
+            });
+            assert_eq!(rig.ended(run).await, Status::Completed);
+            worker.stop().await;
+        };
+        let both = async { tokio::join!(holding, others) };
+        let (free, ()) = tokio::time::timeout(LONG, both).await.expect("nobody waits for ever");
+        free.expect("the key is free");
+    }
+
     async fn creations_and_ends_that_count_never_block_each_other(db: Database) {
         let mut rig = Rig::new(db).await;
         rig.limits = RunLimits {
@@ -236,13 +289,6 @@ on_both! {
         let month = Month::of(rig.db.clock.now());
         for owner in [Owner::Project(lanes[0]), Owner::Project(lanes[1]), Owner::Key(KEY)] {
             assert_eq!(used(&rig, owner, month).await, Used { runs: 100, tokens: 1500 });
-        }
-        if !rig.db.store.is_exclusive() {
-            let conn = rig.db.store.read();
-            let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-            let statement = Statement::from_string(conn.get_database_backend(), sql);
-            let row = conn.query_one_raw(statement).await.expect("asked").expect("a row");
-            assert_eq!(row.try_get_by_index::<i64>(0).expect("a number"), 0);
         }
         worker.stop().await;
     }

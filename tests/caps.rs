@@ -110,6 +110,7 @@ async fn a_key_with_a_cap_of_its_own_waits_for_itself_and_nobody_waits_for_it() 
             at.with_key(&runner);
             let run = |agent: &str| json!({"agent_id": agent, "background": true});
             let first = at.begins(CREATE, run(&slow)).await;
+            at.app.advance(Duration::from_secs(1));
             let second = at.begins(CREATE, run(&echo)).await;
             let mut reject = run(&echo);
             reject["on_limit"] = json!("reject");

@@ -41,10 +41,11 @@ pub async fn set_key_cap(tx: &Tx, key_id: Uuid, cap: u32) -> Result<()> {
 }
 
 async fn upsert(tx: &Tx, (id, environment, kind): (Uuid, &str, &str), cap: u32) -> Result<()> {
+    // Where it is so already, nothing is locked.
     let sql = "INSERT INTO lanes (project_id, environment, kind, cap, last_served_at, paused)
-        VALUES ($1, $2, $3, $4, 0, FALSE)
-        ON CONFLICT (project_id, environment, kind) DO UPDATE SET cap = excluded.cap
-        WHERE lanes.cap <> excluded.cap";
+        SELECT $1, $2, $3, $4, 0, FALSE WHERE NOT EXISTS (SELECT 1 FROM lanes
+            WHERE project_id = $1 AND environment = $2 AND kind = $3 AND cap = $4)
+        ON CONFLICT (project_id, environment, kind) DO UPDATE SET cap = excluded.cap";
     let cap = i32::try_from(cap).unwrap_or(i32::MAX);
     let values = [id.into(), environment.into(), kind.into(), cap.into()];
     tx.execute_raw(statement(tx, sql, values)).await?;
@@ -64,6 +65,9 @@ pub async fn take_turns_with_key(tx: &Tx, key_id: Uuid) -> Result<()> {
 
 /// Whose runs are ready: lanes, and keys with a cap in lanes. Both leap over the index from one to
 /// the next, so they take as many steps as they find, however many runs each has.
+///
+/// SQLite begins where a row of values would be, not behind all that begin with it: hence the
+/// priority that no run has. It compares whole rows only if the types fit: hence the `|| ''`.
 const READY: &str = "lanes_ready(project_id, environment) AS (
         SELECT q.project_id, q.environment FROM run_queue q
         WHERE q.run_id = (SELECT n.run_id FROM run_queue n
@@ -73,7 +77,8 @@ const READY: &str = "lanes_ready(project_id, environment) AS (
         SELECT q.project_id, q.environment FROM lanes_ready r JOIN run_queue q
         ON q.run_id = (SELECT n.run_id FROM run_queue n
             WHERE n.state = 0 AND n.key_id IS NULL
-                AND (n.project_id, n.environment) > (r.project_id, r.environment)
+                AND (n.project_id, n.environment, n.priority)
+                    > (r.project_id, r.environment || '', 32767)
             ORDER BY n.project_id, n.environment, n.priority, n.available_at, n.run_id LIMIT 1)
     ), keys_ready(project_id, environment, key_id) AS (
         SELECT q.project_id, q.environment, q.key_id FROM run_queue q
@@ -85,8 +90,8 @@ const READY: &str = "lanes_ready(project_id, environment) AS (
         SELECT q.project_id, q.environment, q.key_id FROM keys_ready r JOIN run_queue q
         ON q.run_id = (SELECT n.run_id FROM run_queue n
             WHERE n.state = 0 AND n.key_id IS NOT NULL
-                AND (n.project_id, n.environment, n.key_id)
-                    > (r.project_id, r.environment, r.key_id)
+                AND (n.project_id, n.environment, n.key_id, n.priority)
+                    > (r.project_id, r.environment || '', r.key_id, 32767)
             ORDER BY n.project_id, n.environment, n.key_id, n.priority, n.available_at, n.run_id
             LIMIT 1)
     )";

@@ -53,7 +53,7 @@ async fn upsert(tx: &Tx, (id, environment, kind): (Uuid, &str, &str), cap: u32) 
 }
 
 /// Lets one after the other create runs of an owner, until the transaction ends. Not by the lane's
-/// row: while creations queue for that, no claim would ever get it.
+/// row: while creations queue for that, a claim would seldom get it.
 pub async fn take_turns_creating(tx: &Tx, scope: Scope) -> Result<()> {
     take_turns(tx, scope.project, scope.environment == Environment::Live).await
 }

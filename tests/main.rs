@@ -11,6 +11,7 @@ mod codegen;
 mod agents;
 mod bad_input;
 mod browser;
+mod caps;
 mod conformance;
 mod crash;
 mod engine;

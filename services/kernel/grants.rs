@@ -181,7 +181,7 @@ impl Grant {
             (Kept::Scope(_, Some(_)), Kept::Wide(_)) => false,
             _ => true,
         };
-        narrower && only.peek().is_some() && only.all(|(has, _)| has)
+        other.fits(level) && narrower && only.peek().is_some() && only.all(|(has, _)| has)
     }
 
     fn gives(self, row: &Row) -> bool {

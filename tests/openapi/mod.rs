@@ -137,8 +137,6 @@ fn every_operation_reads_well() {
         assert!(text.contains("Needs a key with the scope"), "{verb} {path}: {text}");
         assert!(!text.contains("buf:lint"), "{verb} {path}: {text}");
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
-            let place = parameter["$ref"].as_str().map(|place| place.trim_start_matches('#'));
-            let parameter = place.map_or(parameter, |place| DOCUMENT.pointer(place).unwrap());
             assert!(parameter["description"].is_string(), "{verb} {path}: {parameter}");
         }
     }

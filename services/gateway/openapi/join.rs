@@ -84,7 +84,6 @@ fn complete_components(components: &mut Map<String, Value>) {
     let schemas = components.entry("schemas").or_insert_with(|| json!({}));
     schemas["Error"] = error_schema(&codes);
     components.insert("headers".to_owned(), headers());
-    components.insert("parameters".to_owned(), json!({ "IdempotencyKey": idempotency_key() }));
     let examples = TABLE.iter().map(|row| (row.code.to_owned(), json!({"value": envelope(row)})));
     components.insert("examples".to_owned(), examples.collect::<Map<_, _>>().into());
     components.insert(
@@ -250,7 +249,7 @@ fn repeat(operation: &mut Map<String, Value>) {
     }
     let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
     if let Some(parameters) = parameters.as_array_mut() {
-        parameters.push(json!({"$ref": "#/components/parameters/IdempotencyKey"}));
+        parameters.push(idempotency_key());
     }
     let answers = operation.get_mut("responses").and_then(Value::as_object_mut);
     let good = answers.into_iter().flatten().filter(|(status, _)| status.starts_with('2'));

@@ -9,6 +9,9 @@ use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, idempotency, runs::Filter};
 
+/// Most bytes of an idempotency key.
+const KEY_BYTES_MAX: usize = 255;
+
 pub(super) async fn list(
     runs: &Runs,
     caller: &Caller,
@@ -16,6 +19,11 @@ pub(super) async fn list(
 ) -> Result<pb::ListRunsResponse> {
     let mut filter = filter(caller, &request)?;
     if let Some(key) = &request.idempotency_key {
+        if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
+            let message = format!("idempotency_key must have 1 to {KEY_BYTES_MAX} characters");
+            let error = Error::field("idempotency_key", message);
+            return Err(error.with("limit", KEY_BYTES_MAX.to_string()));
+        }
         let (digest, now) = (caller.call.pepper.derive("idempotency", key), runs.clock.now());
         let read = runs.store.read();
         filter.only = Some(idempotency::runs(read, caller.scope, &digest, now).await?);

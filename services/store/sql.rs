@@ -2,7 +2,8 @@
 //! questions that are too hot, or too particular, for entities.
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryTrait, Select, Statement, Value,
+    ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QuerySelect, QueryTrait, Select,
+    Statement, Value,
 };
 
 use uuid::Uuid;
@@ -31,6 +32,17 @@ pub(super) async fn only<E: EntityTrait>(
 ) -> Result<Option<E::Model>> {
     let row = conn.query_one(&select.into_query()).await?;
     Ok(row.map(|row| E::Model::from_query_result(&row, "")).transpose()?)
+}
+
+/// The same question, holding what it finds. One writer needs no lock.
+pub(super) fn for_update<E: EntityTrait>(
+    conn: &impl ConnectionTrait,
+    select: Select<E>,
+) -> Select<E> {
+    match conn.get_database_backend() {
+        DbBackend::Postgres => select.lock_exclusive(),
+        _ => select,
+    }
 }
 
 /// The words that lock the rows of one table of a `SELECT`, and pass over those locked by others.

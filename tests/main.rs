@@ -21,6 +21,7 @@ mod generator;
 mod harness;
 mod http;
 mod idempotency;
+mod isolation;
 mod json;
 mod keys;
 mod lasting;

@@ -1,7 +1,8 @@
 //! Creates an agent, as its version 1, unpublished.
 
 use super::{Agents, check, convert};
-use crate::kernel::{Caller, Error, Result, ids};
+use crate::kernel::caller::Reach;
+use crate::kernel::{Caller, Error, Reason, Result, ids};
 use crate::proto::runplane::v1 as pb;
 use crate::store;
 
@@ -10,6 +11,10 @@ pub(super) async fn create<R>(
     caller: &Caller,
     request: pb::CreateAgentRequest,
 ) -> Result<pb::Agent> {
+    if caller.reach("agents:write") != Some(Reach::All) {
+        let message = "this method needs the scope agents:write for all agents";
+        return Err(Error::new(Reason::InsufficientScope, message).with("scope", "agents:write"));
+    }
     let agent = request.agent.ok_or_else(|| Error::missing("agent"))?;
     let spec = check::spec(agent, &agents.models)?;
     let (scope, now) = (caller.scope, agents.clock.now());

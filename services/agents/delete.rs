@@ -11,7 +11,8 @@ pub(super) async fn delete<R>(
     caller: &Caller,
     request: pb::DeleteAgentRequest,
 ) -> Result<()> {
-    let (scope, id, now) = (caller.scope, get::id(&request.id)?, agents.clock.now());
+    let (id, now) = (get::id(&request.id)?, agents.clock.now());
+    let scope = store::reach::agent(agents.store.read(), caller, "agents:write", id).await?;
     let if_match = request.if_match;
     condition::check(&if_match)?;
     let changed = agents.store.change(caller, "delete_agent", move |tx| {

@@ -3,25 +3,25 @@
 use uuid::Uuid;
 
 use super::{Agents, convert};
-use crate::kernel::{Caller, Error, Reason, Result, ids};
+use crate::kernel::{Caller, Error, Reason, Result, Scope, ids};
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, tables::agent};
 
 pub(super) async fn get<R>(agents: &Agents<R>, caller: &Caller, id: &str) -> Result<pb::Agent> {
-    convert::agent(visible(agents, caller, id).await?)
+    convert::agent(visible(agents, caller, id).await?.1)
 }
 
-/// The row of an agent that the caller may see.
+/// The row of an agent that the caller may see, and whose it is.
 pub(super) async fn visible<R>(
     agents: &Agents<R>,
     caller: &Caller,
     text: &str,
-) -> Result<agent::Model> {
+) -> Result<(Scope, agent::Model)> {
     let (read, id) = (agents.store.read(), id(text)?);
     let scope = store::reach::agent(read, caller, "agents:read", id).await?;
     let row = store::agents::get(read, scope, id).await?;
     if row.published || caller.sees_unpublished() {
-        return Ok(row);
+        return Ok((scope, row));
     }
     Err(not_found(text))
 }

@@ -11,7 +11,8 @@ pub(super) async fn set<R>(
     id: &str,
     published: bool,
 ) -> Result<pb::Agent> {
-    let (scope, id, now) = (caller.scope, get::id(id)?, agents.clock.now());
+    let (id, now) = (get::id(id)?, agents.clock.now());
+    let scope = store::reach::agent(agents.store.read(), caller, "agents:write", id).await?;
     let changed = agents.store.change(caller, "publish_agent", move |tx| {
         Box::pin(async move {
             let row = store::agents::set_published(tx, scope, id, published, now).await?;

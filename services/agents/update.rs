@@ -17,8 +17,10 @@ pub(super) async fn update<R>(
     let new = request.agent.unwrap_or_default();
     let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
     condition::check(&request.if_match)?;
+    let read = agents.store.read();
+    let scope = store::reach::agent(read, caller, "agents:write", id).await?;
     for _ in 0..TRIES {
-        let current = store::agents::get(agents.store.read(), caller.scope, id).await?;
+        let current = store::agents::get(read, scope, id).await?;
         expect(&current, request.if_version)?;
         condition::met(&current, &request.if_match)?;
         match change(agents, caller, current, &new, &paths).await {

@@ -12,9 +12,9 @@ pub(super) async fn get<R>(
     caller: &Caller,
     request: &pb::GetAgentVersionRequest,
 ) -> Result<pb::AgentVersion> {
-    let agent = get::visible(agents, caller, &request.agent_id).await?;
+    let (scope, agent) = get::visible(agents, caller, &request.agent_id).await?;
     let which = (agent.id, request.version);
-    let row = store::agents::get_version(agents.store.read(), caller.scope, which).await?;
+    let row = store::agents::get_version(agents.store.read(), scope, which).await?;
     convert::version(row)
 }
 
@@ -23,13 +23,13 @@ pub(super) async fn list<R>(
     caller: &Caller,
     request: pb::ListAgentVersionsRequest,
 ) -> Result<pb::ListAgentVersionsResponse> {
-    let agent = get::visible(agents, caller, &request.agent_id).await?;
+    let (scope, agent) = get::visible(agents, caller, &request.agent_id).await?;
     let list = agents.cursors.list("agent_versions", caller.scope, agent.id.as_bytes());
     let order = messages::order(request.order)?;
     let (limit, cursor) = (request.limit, request.cursor.as_str());
     let page = list.page(Asked { limit, cursor, page: request.page, order })?;
     let read = agents.store.read();
-    let rows = store::agents::list_versions(read, caller.scope, agent.id, &page).await?;
+    let rows = store::agents::list_versions(read, scope, agent.id, &page).await?;
     let paged = rows.try_map(convert::version)?;
     Ok(pb::ListAgentVersionsResponse {
         object: "list".to_owned(),

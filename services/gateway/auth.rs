@@ -282,45 +282,51 @@ where
     }
 }
 
-/// The key in `Authorization: Bearer`, `Authorization: Token` or `x-api-key`, or the session in a
-/// cookie.
+/// The key in `Authorization: Bearer` or `Authorization: Token`, else in `x-api-key`, else the
+/// session in a cookie.
 fn presented<'a>(
     headers: &'a HeaderMap,
     extensions: &Extensions,
     method: &Method,
 ) -> Result<&'a str> {
-    if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let text = value.to_str().map_err(|_| invalid())?;
-        let (scheme, key) = text.trim().split_once(' ').ok_or_else(invalid)?;
+    let (authorization, key) = (only(headers, "authorization")?, only(headers, "x-api-key")?);
+    if let Some(text) = authorization {
+        let (scheme, key_of_ours) = text.split_once(' ').ok_or_else(invalid)?;
         let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
         if known {
-            return Ok(key.trim());
+            return Ok(key_of_ours.trim());
         }
         // Another scheme is a proxy's: it does not hide a key of ours.
-        return key_header(headers).unwrap_or_else(|| Err(invalid()));
+        return key.ok_or_else(invalid);
     }
     let cookie = || cookie(headers).filter(|_| counts(headers, extensions, method));
-    key_header(headers).unwrap_or_else(|| cookie().ok_or_else(missing))
+    key.or_else(cookie).ok_or_else(missing)
 }
 
-/// The session in a cookie.
+/// The value of a header. Who sends it twice is refused: proxies do not agree on which one counts.
+fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|_| values.next().is_none());
+    text.map(|text| Some(text.trim())).ok_or_else(invalid)
+}
+
+/// The session in a cookie. A key does not count there: no answer ever puts one there.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let lists = headers.get_all(header::COOKIE).iter().filter_map(|list| list.to_str().ok());
     let mut pairs = lists.flat_map(|list| list.split(';')).filter_map(|pair| pair.split_once('='));
-    pairs.find(|(name, _)| name.trim() == COOKIE).map(|(_, value)| value.trim())
+    let value = pairs.find(|(name, _)| name.trim() == COOKIE).map(|(_, value)| value.trim());
+    value.filter(|value| value.starts_with("ses_"))
 }
 
 /// True when a cookie counts: a browser sends it with every call, whoever has the call made. It
 /// counts when `origin.rs` has seen that a page makes it which may; a call that changes nothing
-/// may also come from a browser that does not say (no other page can read the answer).
+/// may also come from a browser that does not say, or in which somebody has opened the address (no
+/// other page can read the answer). A link in a mail is opened so too: it must change nothing.
 fn counts(headers: &HeaderMap, extensions: &Extensions, method: &Method) -> bool {
-    let silent = !headers.contains_key(FETCH_SITE) && !headers.contains_key(header::ORIGIN);
-    extensions.get::<Trusted>().is_some() || (silent && !method.changes)
-}
-
-fn key_header(headers: &HeaderMap) -> Option<Result<&str>> {
-    let value = headers.get("x-api-key")?;
-    Some(value.to_str().map(str::trim).map_err(|_| invalid()))
+    let no_page = !headers.contains_key(header::ORIGIN)
+        && headers.get(FETCH_SITE).is_none_or(|site| site == "none");
+    extensions.get::<Trusted>().is_some() || (no_page && !method.changes)
 }
 
 fn lacks(needed: &'static str) -> Error {

@@ -148,13 +148,10 @@ impl Listed {
     }
 
     /// True for a page that may use a cookie: one of this server, or of an origin that is listed by
-    /// name. Without an `Origin` the browser says itself that it is the server's own, or that a
-    /// person has typed the address.
+    /// name. Without an `Origin` the browser says itself that it is the server's own.
     fn trusts(&self, page: &Page, headers: &HeaderMap) -> bool {
         match page {
-            Page::None => {
-                headers.get(FETCH_SITE).is_some_and(|s| s == "same-origin" || s == "none")
-            }
+            Page::None => headers.get(FETCH_SITE).is_some_and(|site| site == "same-origin"),
             Page::Own => true,
             Page::Listed(_) => !self.any,
             Page::Foreign(_) => false,

@@ -106,8 +106,14 @@ fn allowed(caller: &Caller, level: Level, scopes: &[String]) -> Result<Vec<Grant
         // An operator gives keys to those whose space it has made.
         return Ok(grants);
     }
+    gives(caller, &grants)?;
+    Ok(grants)
+}
+
+/// Refuses to give what the caller's key lacks.
+pub(super) fn gives(caller: &Caller, grants: &[Grant]) -> Result<()> {
     let lacking = grants.iter().find(|grant| !caller.may_give(**grant));
-    let Some(lacking) = lacking else { return Ok(grants) };
+    let Some(lacking) = lacking else { return Ok(()) };
     let message = format!("a key without the scope {lacking} cannot give it");
     Err(Error::new(Reason::InsufficientScope, message).with("scope", lacking.to_string()))
 }

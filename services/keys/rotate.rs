@@ -22,9 +22,12 @@ pub(super) async fn rotate(
     let old = store::keys::get(keys.store.read(), scope, key_id).await?;
     let now = keys.clock.now();
     let words: Vec<String> = serde_json::from_str(&old.scopes).map_err(Error::internal)?;
+    let grants: Vec<_> = words.iter().filter_map(|word| Grant::parse(word)).collect();
+    // Who gets the successor's secret could do all that the old key can.
+    create::gives(caller, &grants)?;
     let new = create::New {
         name: old.name.clone(),
-        grants: words.iter().filter_map(|word| Grant::parse(word)).collect(),
+        grants,
         metadata: convert::labels(&old.metadata)?,
         created_by: Some(caller.key_id),
         expires_at: old.expires_at.map(Timestamp),

@@ -7,13 +7,13 @@ use secrecy::{ExposeSecret, SecretString};
 use tonic::Response;
 use tonic::metadata::AsciiMetadataValue;
 
-use super::{Keys, convert, secret};
+use super::{Keys, convert, create, secret};
 use crate::kernel::call::Changed;
 use crate::kernel::caller::Grant;
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::reply::Reply;
 use crate::kernel::session::{COOKIE, SECONDS_MAX};
-use crate::kernel::{Caller, Error, Reason, Result, Timestamp};
+use crate::kernel::{Caller, Error, Result, Timestamp};
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, tables::api_key};
 
@@ -110,11 +110,8 @@ fn grants(caller: &Caller, scopes: &[String]) -> Result<Vec<Grant>> {
         return Ok(caller.grants.to_vec());
     }
     let grants = convert::grants(scopes, caller.level)?;
-    let Some(lacking) = grants.iter().find(|grant| !caller.may_give(**grant)) else {
-        return Ok(grants);
-    };
-    let message = format!("a key without the scope {lacking} cannot give it");
-    Err(Error::new(Reason::InsufficientScope, message).with("scope", lacking.to_string()))
+    create::gives(caller, &grants)?;
+    Ok(grants)
 }
 
 fn expiry(caller: &Caller, now: Timestamp, seconds: Option<i32>) -> Result<Timestamp> {

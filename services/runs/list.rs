@@ -59,9 +59,10 @@ fn filter(caller: &Caller, request: &pb::ListRunsRequest) -> Result<Filter> {
     if let Some(session_id) = &request.session_id {
         text::storable("session_id", session_id)?;
     }
-    let of_key = caller.level == Level::Organisation;
+    // An organisation's key lists the runs that it has created itself.
+    let of_key = (caller.level == Level::Organisation).then_some(caller.key_id);
     let metadata = labels::filter(&request.metadata)?;
-    if of_key && !metadata.is_empty() {
+    if of_key.is_some() && !metadata.is_empty() {
         let message = "metadata filters the runs of one project; this key is an organisation's";
         return Err(Error::field("metadata", message));
     }
@@ -69,8 +70,6 @@ fn filter(caller: &Caller, request: &pb::ListRunsRequest) -> Result<Filter> {
         Some(Reach::Only(agents)) => agents,
         _ => Vec::new(),
     };
-    // An organisation's key lists the runs that it has created itself.
-    let own = of_key.then_some(caller.key_id);
     Ok(Filter {
         agents,
         of_key,
@@ -80,7 +79,7 @@ fn filter(caller: &Caller, request: &pb::ListRunsRequest) -> Result<Filter> {
         created_after: request.created_after.map(Timestamp::from),
         created_before: request.created_before.map(Timestamp::from),
         metadata,
-        key_id: own.or(key_id.transpose()?),
+        key_id: key_id.transpose()?,
         session_id: request.session_id.clone(),
     })
 }

@@ -154,7 +154,7 @@ pub async fn update(
 
 /// The organisation of an agent's project.
 const ORGANISATION: &str = "(SELECT p.organisation_id FROM projects p
-    WHERE p.id = agents.project_id)";
+    WHERE p.id = agents.project_id AND p.deleted_at IS NULL)";
 
 /// Publishes or withdraws an agent. What it already is it stays, with the same `updated_at`.
 ///
@@ -258,8 +258,8 @@ pub fn spec(text: &str) -> Result<AgentSpec> {
 /// The error for an agent that the caller may not see or does not have.
 #[must_use]
 pub fn not_found(id: Uuid) -> Error {
-    let message = format!("agent {} not found", ids::format(Kind::Agent, id));
-    Error::new(Reason::AgentNotFound, message)
+    let id = ids::format(Kind::Agent, id);
+    Error::new(Reason::AgentNotFound, format!("agent {id} not found or not published"))
 }
 
 async fn keep_version(conn: &impl ConnectionTrait, agent: &Agent, now: Timestamp) -> Result<()> {

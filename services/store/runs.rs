@@ -27,8 +27,9 @@ pub struct Filter {
     pub only: Option<Vec<Uuid>>,
     /// Only runs of these agents; empty: all.
     pub agents: Vec<Uuid>,
-    /// True: those of all projects in the owner's environment, for `key_id` alone.
-    pub of_key: bool,
+    /// Instead of those of the owner the ones that this key has created in any project that is not
+    /// deleted, in the owner's environment.
+    pub of_key: Option<Uuid>,
     /// Only runs in one of these states; empty: all.
     pub statuses: Vec<&'static str>,
     /// Only runs created at or after this time.
@@ -132,15 +133,20 @@ fn merged(scope: Scope, filter: &Filter, page: &Page) -> Select<Entity> {
     select
 }
 
-/// The runs of an owner, or of a key that is no project's.
+/// The runs of an owner, or those that a key has created that is no project's.
 fn of(scope: Scope, filter: &Filter) -> Select<Entity> {
-    match (filter.of_key, filter.key_id) {
-        (true, Some(_)) => {
-            Entity::find().filter(Column::Environment.eq(scope.environment.as_str()))
-        }
-        _ => Entity::find().owned(scope),
+    match filter.of_key {
+        Some(key) => Entity::find()
+            .filter(Column::Environment.eq(scope.environment.as_str()))
+            .filter(Column::KeyId.eq(key))
+            .filter(Expr::cust(LIVE)),
+        None => Entity::find().owned(scope),
     }
 }
+
+/// True for a run of a project that is not deleted.
+const LIVE: &str = "EXISTS (SELECT 1 FROM projects p
+    WHERE p.id = runs.project_id AND p.deleted_at IS NULL)";
 
 /// The whole list, and the columns that it is ordered by.
 fn filtered(scope: Scope, filter: &Filter) -> (Select<Entity>, By) {

@@ -87,8 +87,8 @@ enum KeysCommand {
         /// Name of the key.
         #[arg(long, default_value = "operator")]
         name: String,
-        /// What the key may do, such as read, run, admin or agents:write; give it more than once for
-        /// more than one. Default: admin, of an operator's key operator.
+        /// What the key may do, such as read, run, admin or agents:write; give it more than once
+        /// for more than one. Default: admin, of an operator's key operator.
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
         /// Makes a key of the server's operator, who makes organisations and projects.

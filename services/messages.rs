@@ -51,8 +51,9 @@ pub fn name(name: &str) -> Result<()> {
     }
 }
 
-/// The fields that a mask names, of those that may be changed; without a mask those that are `set`.
-/// Fields that only the server sets may be named, and nothing happens.
+/// The fields that a mask names, of those that may be changed, or one of the limits, as in
+/// `limits.requests`; without a mask those that are `set`. Fields that only the server sets may be
+/// named, and nothing happens.
 ///
 /// # Errors
 /// `invalid_field` for a field that is none.
@@ -69,6 +70,9 @@ pub fn masked(
     for path in &paths {
         match fields.iter().find(|(name, _)| name == path) {
             Some((name, _)) => named.push(*name),
+            None if limit(path).is_some() && fields.iter().any(|(name, _)| *name == "limits") => {
+                named.extend(limit(path));
+            }
             None if path == "*" => named.extend(fields.iter().map(|(name, _)| *name)),
             None if output_only.contains(&path.as_str()) => {}
             None => {
@@ -81,6 +85,51 @@ pub fn masked(
         }
     }
     Ok(named)
+}
+
+/// The limit that a path of a mask names, whole: `limits.requests` for `limits.requests.burst`.
+fn limit(path: &str) -> Option<&'static str> {
+    let one = |limit: &&&str| {
+        path.strip_prefix(**limit).is_some_and(|r| r.is_empty() || r.starts_with('.'))
+    };
+    LIMITS.iter().find(one).copied()
+}
+
+/// The limits, as a mask names them.
+const LIMITS: [&str; 6] = [
+    "limits.requests",
+    "limits.project_requests",
+    "limits.run_creations",
+    "limits.concurrent_runs",
+    "limits.runs_per_month",
+    "limits.tokens_per_month",
+];
+
+/// The limits as they are kept after a change.
+///
+/// # Errors
+/// `internal_error` for what is kept and cannot be read.
+pub fn merged_limits(kept: &str, new: &Overrides, named: &[&'static str]) -> Result<String> {
+    let old = serde_json::from_str(kept).map_err(Error::internal)?;
+    serde_json::to_string(&changed_limits(&old, new, named)).map_err(Error::internal)
+}
+
+/// What a change of limits leaves: those that `named` names are taken from the new ones.
+fn changed_limits(old: &Overrides, new: &Overrides, named: &[&'static str]) -> Overrides {
+    let takes = |limit: &str| named.contains(&"limits") || named.contains(&limit);
+    macro_rules! merged {
+        ($($field:ident)*) => {
+            Overrides {$(
+                $field: match takes(concat!("limits.", stringify!($field))) {
+                    true => new.$field,
+                    false => old.$field,
+                },
+            )*}
+        };
+    }
+    merged! {
+        requests project_requests run_creations concurrent_runs runs_per_month tokens_per_month
+    }
 }
 
 /// The level of a key.

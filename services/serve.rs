@@ -266,6 +266,7 @@ fn services(
         engine: parts.engine.clone(),
         clock: clock.clone(),
         cursors: cursors.clone(),
+        plans: parts.plans.clone(),
     });
     let agents = Agents {
         store: store.clone(),

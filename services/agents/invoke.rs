@@ -32,5 +32,6 @@ fn run(invoke: pb::InvokeAgentRequest) -> pb::CreateRunRequest {
         session_id: invoke.session_id,
         version: invoke.version,
         wait: None,
+        on_limit: invoke.on_limit,
     }
 }

@@ -78,10 +78,10 @@ pub async fn ask_cancel(
 
 /// Ends a run whose cancel was asked for, whoever holds it. No events: it has ended.
 pub(super) async fn force(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Vec<Durable>> {
-    let Some(seq) = queue::remove_cancelled(tx, run_id).await? else { return Ok(Vec::new()) };
+    let Some(left) = queue::remove_cancelled(tx, run_id).await? else { return Ok(Vec::new()) };
     let end = End::Cancelled { aborted_calls: Vec::new() };
     let last = Conclusion { drafts: &[], used: moves::Used::default(), end: &end };
-    conclude(tx, run_id, seq, last, now).await
+    conclude(tx, run_id, left, last, now).await
 }
 
 async fn asked_before(tx: &Tx, scope: Scope, run_id: Uuid) -> Result<AskedCancel> {

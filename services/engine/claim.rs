@@ -13,7 +13,7 @@ use super::events::{Change, Draft};
 use super::state::{CLAIMABLE, Status};
 use crate::cache::Durable;
 use crate::kernel::spec::AgentSpec;
-use crate::kernel::{Error, Result, Timestamp};
+use crate::kernel::{Error, Result, Scope, Timestamp};
 use crate::store::moves::Started;
 use crate::store::queue::Claimed;
 use crate::store::{Tx, agents, events, inbox, lanes, moves, queue, steps, workers};
@@ -117,7 +117,11 @@ async fn take(tx: &Tx, worker: Uuid, most: i64, now: Timestamp) -> Result<(Vec<C
         if most <= 0 {
             continue;
         }
-        let claimed = queue::claim(tx, worker, lane, most, now).await?;
+        let claimed = if lane.capped {
+            choose(tx, worker, lane.scope, most, now).await?
+        } else {
+            queue::claim(tx, worker, lane, most, now).await?
+        };
         lanes::served(tx, lane.scope, now).await?;
         let got = i64::try_from(claimed.len()).unwrap_or(most);
         more |= got == most && most < room;
@@ -125,6 +129,30 @@ async fn take(tx: &Tx, worker: Uuid, most: i64, now: Timestamp) -> Result<(Vec<C
         all.extend(claimed);
     }
     Ok((all, more))
+}
+
+/// Leases up to `most` runs of a lane in which runs are ready whose keys have caps of their own: of
+/// each key as many as it has room for, in the order that all of them have together.
+async fn choose(
+    tx: &Tx,
+    worker: Uuid,
+    scope: Scope,
+    most: i64,
+    now: Timestamp,
+) -> Result<Vec<Claimed>> {
+    let mut candidates = queue::first(tx, scope, None, most, now).await?;
+    for key in lanes::capped(tx, scope, now, most).await? {
+        // Asked again, for now the key is held.
+        let room = key.cap - queue::leased_of_key(tx, key.key_id).await?;
+        if room > 0 {
+            let most = most.min(room);
+            candidates.extend(queue::first(tx, scope, Some(key.key_id), most, now).await?);
+        }
+    }
+    candidates.sort_unstable();
+    candidates.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+    let runs: Vec<Uuid> = candidates.iter().map(|candidate| candidate.run_id).collect();
+    queue::lease(tx, worker, &runs).await
 }
 
 /// Reads what a claim goes on with, and says which event tells of it.

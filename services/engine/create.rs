@@ -8,12 +8,13 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Engine;
+use super::admit::{Admission, RunLimits};
 use super::events::{Change, Draft};
 use super::state::Status;
 use crate::kernel::ids;
 use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Error, Result, Scope, Timestamp};
-use crate::store::{Tx, events, labels, lanes, moves, queue};
+use crate::store::{Tx, events, labels, moves, queue};
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct NewRun {
     pub session_id: Option<String>,
     /// Key that creates it.
     pub key_id: Option<Uuid>,
+    /// How many there may be.
+    pub limits: RunLimits,
 }
 
 /// A run that was created.
@@ -57,7 +60,7 @@ pub struct Prepared {
     row: moves::New,
     event: Draft,
     metadata: Map<String, Value>,
-    lane_runs: Option<i32>,
+    admission: Admission,
 }
 
 impl Prepared {
@@ -68,24 +71,27 @@ impl Prepared {
         Created { run_id, created_at, expires_at }
     }
 
-    /// Writes it.
+    /// Writes it. Whoever writes more in the same transaction does it before: the rows that are
+    /// locked at the end are everybody's of the project.
     ///
     /// # Errors
-    /// When the database is away.
+    /// `too_many_concurrent_runs` when it will not wait; `quota_exceeded`; when the database is
+    /// away. The transaction must be given up then.
     pub async fn write(&self, tx: &Tx) -> Result<()> {
         let run_id = self.row.run_id;
-        if let Some(cap) = self.lane_runs {
-            lanes::ensure(tx, self.scope, cap).await?;
-        }
+        self.admission.open(tx).await?;
         moves::create(tx, self.scope, &self.row).await?;
         if !self.metadata.is_empty() {
             let labelled = (run_id, self.row.created_at.0);
             labels::add_run(tx, self.scope, labelled, &self.metadata).await?;
         }
-        queue::insert(tx, self.scope, run_id, 2, self.row.created_at).await?;
+        let (capped_key, metered) = (self.admission.capped_key(), self.admission.is_metered());
+        let queued = queue::New { run_id, next_seq: 2, capped_key, metered };
+        queue::insert(tx, self.scope, queued, self.row.created_at).await?;
         let (r#type, data) = (&*self.event.r#type, &*self.event.data);
         let first = events::New { run_id, seq: 1, r#type, data };
-        events::append(tx, &[first], self.row.created_at).await
+        events::append(tx, &[first], self.row.created_at).await?;
+        self.admission.close(tx).await
     }
 }
 
@@ -93,7 +99,7 @@ impl Engine {
     /// Creates a run, and wakes a worker.
     ///
     /// # Errors
-    /// When the database is away.
+    /// Those of [`Prepared::write`].
     pub async fn create(&self, scope: Scope, new: NewRun) -> Result<Created> {
         let prepared = Arc::new(self.prepare(scope, new).await?);
         let job = Arc::clone(&prepared);
@@ -136,13 +142,13 @@ impl Engine {
         };
         let event = Change::created(run_id, new.agent_id, new.agent_version)
             .draft(Status::Queued.event())?;
-        let lane_runs = self.is_new_lane(scope).then_some(self.config().lane_runs);
-        Ok(Prepared { scope, row, event, metadata: new.metadata, lane_runs })
+        let admission = Admission::new(&self.inner.caps, scope, (new.key_id, new.limits), now);
+        Ok(Prepared { scope, row, event, metadata: new.metadata, admission })
     }
 
     /// Tells the worker that a prepared run was committed.
     pub fn created(&self, prepared: &Prepared) {
-        self.lane_made(prepared.scope);
+        prepared.admission.committed(&self.inner.caps);
         self.inner.work.notify_one();
     }
 }

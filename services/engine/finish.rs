@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::admit::add_tokens;
 use super::attempt::{Commit, PendingCall};
 use super::events::{Change, Draft, End, RequiredAction};
 use super::journal::{Entry, Log, append, insist};
 use super::state::{Status, sources};
 use crate::cache::Durable;
 use crate::kernel::{Error, Result, Timestamp};
-use crate::store::queue::{Lease, Release};
+use crate::store::queue::{Lease, Passed, Release};
 use crate::store::{Tx, moves, queue, steps};
 
 /// What is to become of a claimed run.
@@ -118,7 +119,7 @@ async fn settle_in(
         _ => End::Cancelled { aborted_calls: Vec::new() },
     };
     let last = Conclusion { drafts: &entry.drafts, used: entry.used, end: &end };
-    Ok(Settled::Done(conclude(tx, lease.run_id, passed.next_seq, last, now).await?))
+    Ok(Settled::Done(conclude(tx, lease.run_id, passed, last, now).await?))
 }
 
 async fn park(
@@ -157,16 +158,16 @@ pub(super) struct Conclusion<'a> {
     pub(super) end: &'a End,
 }
 
-/// Ends a run whose queue row is gone, in the same transaction. The first of its last events has
-/// the number `seq`.
+/// Ends a run whose queue row is gone, in the same transaction.
 pub(super) async fn conclude(
     tx: &Tx,
     run_id: Uuid,
-    seq: i64,
+    left: Passed,
     last: Conclusion<'_>,
     now: Timestamp,
 ) -> Result<Vec<Durable>> {
     let Conclusion { drafts, used, end } = last;
+    let seq = left.next_seq;
     let error = match end {
         End::Failed { code, message } => Some((code.clone(), message.clone())),
         _ => None,
@@ -185,7 +186,11 @@ pub(super) async fn conclude(
     let change = Change::ended(run_id, end, total.used.into(), latency_ms);
     let mut all = drafts.to_vec();
     all.push(change.draft(end.status().event())?);
-    append(tx, run_id, seq, &all, now).await
+    let events = append(tx, run_id, seq, &all, now).await?;
+    if left.metered {
+        add_tokens(tx, &total).await?;
+    }
+    Ok(events)
 }
 
 fn must(moved: bool) -> Result<()> {

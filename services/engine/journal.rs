@@ -327,7 +327,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::super::attempt::NewEvent;
-    use super::super::{EngineConfig, NewRun};
+    use super::super::{EngineConfig, NewRun, RunLimits};
     use super::*;
     use crate::cache::Bus;
     use crate::kernel::{Clock, Environment, Scope};
@@ -352,6 +352,7 @@ mod tests {
             metadata: Map::new(),
             session_id: None,
             key_id: None,
+            limits: RunLimits::lane(1),
         };
         engine.create(SCOPE, new).await.unwrap();
         let (worker, now) = (Uuid::max(), engine.now());

@@ -3,6 +3,7 @@
 //! reads) and by `serve.rs` (`run`). Never does a step itself: the function that drives a run is
 //! handed in.
 
+mod admit;
 pub mod attempt;
 mod cancel;
 mod claim;
@@ -23,14 +24,14 @@ mod sweep;
 mod wait;
 mod worker;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use moka::future::Cache;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use admit::{OnLimit, RunLimits};
 pub use cancel::{AskedCancel, ask_cancel};
 pub use config::EngineConfig;
 pub use create::{Created, NewRun, Prepared};
@@ -40,12 +41,13 @@ pub use state::Status;
 pub use submit::{Handover, Output};
 pub use wait::Until;
 
+use self::admit::Caps;
 use self::slots::Slots;
 use crate::cache::{Bus, Durable};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::spec::AgentSpec;
-use crate::kernel::{Clock, Error, Result, Scope, Timestamp};
-use crate::store::{Store, lanes};
+use crate::kernel::{Clock, Error, Timestamp};
+use crate::store::Store;
 
 const SPECS_MAX: u64 = 1024;
 
@@ -62,8 +64,8 @@ struct Inner {
     config: EngineConfig,
     /// Versions of agents never change.
     specs: Cache<(Uuid, i32), Arc<AgentSpec>>,
-    /// Owners whose lane is known to be there.
-    lanes: Mutex<HashSet<Scope>>,
+    /// What is known of the caps of lanes and keys.
+    caps: Caps,
     /// There may be work.
     work: Notify,
     /// The runs that this process drives.
@@ -82,22 +84,12 @@ impl Engine {
             clock,
             config,
             specs: Cache::new(SPECS_MAX),
-            lanes: Mutex::default(),
+            caps: Caps::new(),
             work: Notify::new(),
             slots: Slots::default(),
             closing: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
-    }
-
-    /// Sets how many runs of an owner may be driven at once, on all replicas.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn set_lane_runs(&self, scope: Scope, most: i32) -> Result<()> {
-        self.store()
-            .tx("engine.set_lane", move |tx| Box::pin(lanes::set_cap(tx, scope, most)))
-            .await
     }
 
     /// Lets nobody wait any longer: this process drives no run any more. Waits answer with the run
@@ -126,15 +118,6 @@ impl Engine {
 
     fn slots(&self) -> &Slots {
         &self.inner.slots
-    }
-
-    /// True until the lane of this owner was made by this process.
-    fn is_new_lane(&self, scope: Scope) -> bool {
-        !self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner).contains(&scope)
-    }
-
-    fn lane_made(&self, scope: Scope) {
-        self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner).insert(scope);
     }
 
     /// Tells followers what was committed by nobody's claim.

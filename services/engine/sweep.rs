@@ -49,7 +49,7 @@ fn before(now: Timestamp, ms: u64) -> Timestamp {
 /// Ends a run that waited too long: for its caller as `expired`, past its own deadline as
 /// `incomplete`.
 async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Vec<Durable>> {
-    let Some(seq) = queue::expire(tx, run_id, now).await? else { return Ok(Vec::new()) };
+    let Some(left) = queue::expire(tx, run_id, now).await? else { return Ok(Vec::new()) };
     let action = moves::required_action(tx, run_id).await?;
     let end = match earliest(action.as_deref())? {
         Some(deadline) if deadline > now => {
@@ -58,7 +58,7 @@ async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Vec<Durable>> {
         _ => End::Expired,
     };
     let last = Conclusion { drafts: &[], used: moves::Used::default(), end: &end };
-    conclude(tx, run_id, seq, last, now).await
+    conclude(tx, run_id, left, last, now).await
 }
 
 fn earliest(action: Option<&str>) -> Result<Option<Timestamp>> {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use sha2::{Digest, Sha256};
 use tower::{Layer, Service};
 
@@ -271,8 +272,10 @@ fn framed(message: &[u8]) -> Response {
     let frame = Bytes::from([&[0][..], &length, message].concat());
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let body = Full::new(frame).with_trailers(std::future::ready(Some(Ok(trailers))));
-    let mut response = Response::new(Body::new(body));
+    // Frames, not a body of a known length: gRPC-Web adds one of its own.
+    let frames = [Ok::<_, Infallible>(Frame::data(frame)), Ok(Frame::trailers(trailers))];
+    let body = Body::new(StreamBody::new(futures::stream::iter(frames)));
+    let mut response = Response::new(body);
     let kind = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

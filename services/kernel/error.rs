@@ -119,9 +119,9 @@ reasons! {
         "more than 100 requests a minute"
     TooManyConcurrentRuns "too_many_concurrent_runs" "TOO_MANY_CONCURRENT_RUNS"
         429 ResourceExhausted true
-        "20 runs are in progress, the most that the plan allows"
+        "20 runs of this project are live, the most that may be driven at once"
     QuotaExceeded "quota_exceeded" "QUOTA_EXCEEDED" 429 ResourceExhausted true
-        "the monthly quota of 10000 runs is used up"
+        "the monthly quota of 10000 runs of this project is used up"
     InternalError "internal_error" "INTERNAL_ERROR" 500 Internal true
         "something went wrong on our side; it has been reported"
     Unavailable "unavailable" "UNAVAILABLE" 503 Unavailable true

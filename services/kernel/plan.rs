@@ -44,7 +44,7 @@ pub struct Plan {
 }
 
 /// What one organisation has instead of its plan's values, or one key within them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Overrides {
     /// Requests of one key.

@@ -4,7 +4,7 @@ use prost::Message;
 
 use super::{Keys, convert};
 use crate::kernel::call::Changed;
-use crate::kernel::{Caller, Error, Result, labels};
+use crate::kernel::{Caller, Result, labels};
 use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store;
@@ -40,9 +40,10 @@ pub(super) async fn update(
         ("metadata", !new.metadata.is_empty()),
         ("limits", new.limits.is_some()),
     ];
+    let named = messages::masked(request.update_mask, &fields, OUTPUT_ONLY)?;
     let mut change = Change::default();
-    for field in messages::masked(request.update_mask, &fields, OUTPUT_ONLY)? {
-        match field {
+    for field in &named {
+        match *field {
             "name" => {
                 messages::name(&new.name)?;
                 change.name = Some(new.name.clone());
@@ -51,16 +52,16 @@ pub(super) async fn update(
                 let labels = labels::checked(new.metadata.clone())?;
                 change.metadata = Some(serde_json::json!(labels).to_string());
             }
-            _ => {
-                let limits = messages::overrides(new.limits)?;
-                change.limits = Some(serde_json::to_string(&limits).map_err(Error::internal)?);
-            }
+            _ => {}
         }
     }
+    let limits = messages::overrides(new.limits)?;
     let scope = caller.scope;
     let changed = keys.store.change(caller, "update_key", move |tx| {
-        let change = change.clone();
+        let (mut change, named) = (change.clone(), named.clone());
         Box::pin(async move {
+            let old = store::keys::locked(tx, scope, key_id).await?;
+            change.limits = Some(messages::merged_limits(&old.limits, &limits, &named)?);
             let row = store::keys::update(tx, scope, key_id, change).await?;
             let public = row.key_id.clone();
             Ok(convert::changed(row, None)?.with(public))

@@ -1,7 +1,7 @@
 //! Changes an organisation: the fields that the mask names.
 
 use super::{Organisations, convert};
-use crate::kernel::{Caller, Error, Result, labels};
+use crate::kernel::{Caller, Result, labels};
 use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store::{self, organisations::Change};
@@ -22,9 +22,10 @@ pub(super) async fn update(
         ("limits", new.limits.is_some()),
         ("metadata", !new.metadata.is_empty()),
     ];
+    let named = messages::masked(request.update_mask, &fields, OUTPUT_ONLY)?;
     let mut change = Change::default();
-    for field in messages::masked(request.update_mask, &fields, OUTPUT_ONLY)? {
-        match field {
+    for field in &named {
+        match *field {
             "name" => {
                 messages::name(&new.name)?;
                 change.name = Some(new.name.clone());
@@ -33,19 +34,19 @@ pub(super) async fn update(
                 super::plan(&organisations.plans, &new.plan)?;
                 change.plan = Some(new.plan.clone());
             }
-            "limits" => {
-                let limits = messages::overrides(new.limits)?;
-                change.limits = Some(serde_json::to_string(&limits).map_err(Error::internal)?);
-            }
-            _ => {
+            "metadata" => {
                 let labels = labels::checked(new.metadata.clone())?;
                 change.metadata = Some(serde_json::json!(labels).to_string());
             }
+            _ => {}
         }
     }
+    let limits = messages::overrides(new.limits)?;
     let changed = organisations.store.change(caller, "update_organisation", move |tx| {
-        let change = change.clone();
+        let (mut change, named) = (change.clone(), named.clone());
         Box::pin(async move {
+            let old = store::organisations::locked(tx, id).await?;
+            change.limits = Some(messages::merged_limits(&old.limits, &limits, &named)?);
             let row = store::organisations::update(tx, id, change, now).await?;
             convert::changed(row)
         })

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::engine::NewRun;
 use crate::engine::events::Event;
+use crate::engine::{NewRun, OnLimit};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Environment, Error, Result, Scope, Timestamp, json};
 use crate::proto::codec::{Json, JsonError, List, Options, Plain, from_slice, from_slice_as};
@@ -54,6 +54,15 @@ pub(super) fn run(row: run::Model, messages: Vec<pb::Message>, now: Timestamp) -
         incomplete_reason: row.incomplete_reason,
         last_seq: i32::try_from(row.last_seq).unwrap_or(i32::MAX),
     })
+}
+
+/// What becomes of a run that would be one too many.
+pub(super) fn on_limit(asked: i32) -> Result<OnLimit> {
+    match pb::OnLimit::try_from(asked) {
+        Ok(pb::OnLimit::Queue | pb::OnLimit::Unspecified) => Ok(OnLimit::Queue),
+        Ok(pb::OnLimit::Reject) => Ok(OnLimit::Reject),
+        Err(_) => Err(Error::field("on_limit", "on_limit must be queue or reject")),
+    }
 }
 
 /// The row of a run that has just been created, before it has an id and its times.

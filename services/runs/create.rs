@@ -9,8 +9,10 @@ use uuid::Uuid;
 
 use super::{Events, Runs, convert, events, get, wait};
 use crate::cache::EventId;
-use crate::engine::NewRun;
+use crate::engine::{NewRun, OnLimit, RunLimits};
 use crate::kernel::call::Changed;
+use crate::kernel::caller::Level;
+use crate::kernel::plan::{Limits, Overrides};
 use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Caller, Error, Reason, Result, Scope};
 use crate::kernel::{ids, json, labels, parameters, text};
@@ -69,6 +71,7 @@ async fn start(
     let session_id = session(request.session_id)?;
     let (scope, (agent_id, version, spec)) =
         agent(runs, caller, &request.agent_id, request.version).await?;
+    let limits = limits(runs, caller, scope, convert::on_limit(request.on_limit)?).await?;
     let given = request.parameters.map(json::from_struct).unwrap_or_default();
     let parameters = parameters::fill(&spec.parameters, &given)?;
     let new = NewRun {
@@ -81,6 +84,7 @@ async fn start(
         session_id,
         key_id: Some(caller.key_id),
         timeout: None,
+        limits,
     };
     let mut row = convert::queued(scope, &new);
     let prepared = Arc::new(runs.engine.prepare(scope, new).await?);
@@ -100,6 +104,24 @@ async fn start(
     let run = changed.await?.answer;
     runs.engine.created(&prepared);
     Ok((scope, run))
+}
+
+/// What the run may take: a project's caps are its own plan's, whoever calls.
+async fn limits(
+    runs: &Runs,
+    caller: &Caller,
+    scope: Scope,
+    on_limit: OnLimit,
+) -> Result<RunLimits> {
+    if caller.level == Level::Project {
+        return Ok(RunLimits::of(&caller.limits, on_limit));
+    }
+    let tenant = store::tenants::of_project(runs.store.read(), scope.project).await?;
+    let tenant = tenant.ok_or_else(|| Error::internal("an agent without a project"))?;
+    let own = Overrides::default();
+    let project = runs.plans.limits(&tenant.plan, &tenant.overrides, &own);
+    let Limits { key_concurrent_runs, key_quota, .. } = *caller.limits;
+    Ok(RunLimits::of(&Limits { key_concurrent_runs, key_quota, ..project }, on_limit))
 }
 
 /// The agent's version that the run is pinned to.

@@ -7,14 +7,27 @@ use crate::kernel::page::Asked;
 use crate::kernel::{Caller, Error, Reason, Result, Timestamp, labels, text};
 use crate::messages;
 use crate::proto::runplane::v1 as pb;
-use crate::store::{self, runs::Filter};
+use crate::store::{self, idempotency, runs::Filter};
+
+/// Most bytes of an idempotency key.
+const KEY_BYTES_MAX: usize = 255;
 
 pub(super) async fn list(
     runs: &Runs,
     caller: &Caller,
     request: pb::ListRunsRequest,
 ) -> Result<pb::ListRunsResponse> {
-    let filter = filter(caller, &request)?;
+    let mut filter = filter(caller, &request)?;
+    if let Some(key) = &request.idempotency_key {
+        if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
+            let message = format!("idempotency_key must have 1 to {KEY_BYTES_MAX} characters");
+            let error = Error::field("idempotency_key", message);
+            return Err(error.with("limit", KEY_BYTES_MAX.to_string()));
+        }
+        let (digest, now) = (caller.call.pepper.derive("idempotency", key), runs.clock.now());
+        let read = runs.store.read();
+        filter.only = Some(idempotency::runs(read, caller.scope, &digest, now).await?);
+    }
     let digest = format!("{filter:?}");
     let list = runs.cursors.list("runs", caller.scope, digest.as_bytes());
     let order = messages::order(request.order)?;
@@ -60,6 +73,7 @@ fn filter(caller: &Caller, request: &pb::ListRunsRequest) -> Result<Filter> {
     Ok(Filter {
         agents,
         of_key,
+        only: None,
         agent_id: agent_id.transpose()?,
         statuses,
         created_after: request.created_after.map(Timestamp::from),

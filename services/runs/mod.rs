@@ -17,6 +17,7 @@ use tonic::{Request, Status};
 
 use crate::engine::Engine;
 use crate::kernel::Clock;
+use crate::kernel::config::Plans;
 use crate::kernel::page::Cursors;
 use crate::kernel::reply::{Reply, caller, reply};
 use crate::proto::runplane::v1 as pb;
@@ -35,6 +36,8 @@ pub struct Runs {
     pub clock: Clock,
     /// Makes and reads cursors.
     pub cursors: Cursors,
+    /// The plans that there are.
+    pub plans: Plans,
 }
 
 /// A stream of events.

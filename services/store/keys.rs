@@ -8,6 +8,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::Tx;
 use super::owner::{self, Owned};
 use super::sql;
 pub use super::tables::api_key::Model as Key;
@@ -76,6 +77,15 @@ pub async fn by_public_id(
 pub async fn get(conn: &impl ConnectionTrait, scope: Scope, id: Uuid) -> Result<Key> {
     let found = Entity::find_by_id(id).owned(scope).filter(Column::ParentId.is_null());
     sql::only(conn, found).await?.ok_or_else(|| not_found(id))
+}
+
+/// A key that nobody else changes until the transaction ends.
+///
+/// # Errors
+/// `key_not_found`; those of the database.
+pub async fn locked(tx: &Tx, scope: Scope, id: Uuid) -> Result<Key> {
+    let found = Entity::find_by_id(id).owned(scope).filter(Column::ParentId.is_null());
+    sql::only(tx, sql::for_update(tx, found)).await?.ok_or_else(|| not_found(id))
 }
 
 /// A page of keys, revoked ones included.

@@ -29,6 +29,7 @@ pub mod steps;
 pub mod tables;
 pub mod tenants;
 mod tx;
+pub mod usage;
 mod window;
 pub mod workers;
 

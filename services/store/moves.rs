@@ -4,9 +4,9 @@
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use uuid::Uuid;
 
-use super::Tx;
 use super::sql::{pieces, places, statement};
-use crate::kernel::{Environment, Error, Result, Scope, Timestamp};
+use super::{Tx, owner};
+use crate::kernel::{Result, Scope, Timestamp};
 
 /// A run as its worker needs it.
 #[derive(Debug, Clone)]
@@ -68,9 +68,13 @@ pub struct Ending {
     pub last_seq: i64,
 }
 
-/// What an ended run used in all, and when it was created.
+/// What an ended run used in all, and in whose name.
 #[derive(Debug, Clone, Copy)]
 pub struct Total {
+    /// Owner.
+    pub scope: Scope,
+    /// Key that created it.
+    pub key_id: Option<Uuid>,
     /// Used in all.
     pub used: Used,
     /// When it was created.
@@ -110,12 +114,9 @@ pub async fn start(
 }
 
 fn read_started(row: &QueryResult) -> Result<Started> {
-    let environment: String = row.try_get_by_index(2)?;
-    let environment = Environment::parse(&environment)
-        .ok_or_else(|| Error::internal(format!("a run has the environment {environment}")))?;
     Ok(Started {
         run_id: row.try_get_by_index(0)?,
-        scope: Scope { project: row.try_get_by_index(1)?, environment },
+        scope: owner::scope(row.try_get_by_index(1)?, &row.try_get_by_index::<String>(2)?)?,
         agent_id: row.try_get_by_index(3)?,
         agent_version: row.try_get_by_index(4)?,
         input: row.try_get_by_index(5)?,
@@ -184,7 +185,8 @@ pub async fn end(
             input_tokens = input_tokens + $9, output_tokens = output_tokens + $10,
             model_calls = model_calls + $11, tool_calls = tool_calls + $12
         WHERE id = $1 AND status IN ({})
-        RETURNING input_tokens, output_tokens, model_calls, tool_calls, created_at",
+        RETURNING input_tokens, output_tokens, model_calls, tool_calls, created_at, project_id,
+            environment, key_id",
         places(13, from.len())
     );
     let (code, message) = ending.error.unzip();
@@ -211,7 +213,9 @@ pub async fn end(
         model_calls: row.try_get_by_index(2)?,
         tool_calls: row.try_get_by_index(3)?,
     };
-    Ok(Some(Total { used, created_at: Timestamp(row.try_get_by_index(4)?) }))
+    let scope = owner::scope(row.try_get_by_index(5)?, &row.try_get_by_index::<String>(6)?)?;
+    let created_at = Timestamp(row.try_get_by_index(4)?);
+    Ok(Some(Total { scope, key_id: row.try_get_by_index(7)?, used, created_at }))
 }
 
 /// What there is to know of a run without reading it.

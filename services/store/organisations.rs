@@ -47,6 +47,15 @@ pub async fn live(conn: &impl ConnectionTrait, id: Uuid) -> Result<Organisation>
     sql::only(conn, found).await?.ok_or_else(|| not_found(id))
 }
 
+/// An organisation that nobody else changes until the transaction ends.
+///
+/// # Errors
+/// `organisation_not_found`; those of the database.
+pub async fn locked(tx: &Tx, id: Uuid) -> Result<Organisation> {
+    let found = Entity::find_by_id(id).filter(Column::DeletedAt.is_null());
+    sql::only(tx, sql::for_update(tx, found)).await?.ok_or_else(|| not_found(id))
+}
+
 /// Keeps an organisation from being deleted until the transaction ends.
 ///
 /// # Errors

@@ -2,12 +2,12 @@
 //! journal. Whoever changes a run changes this row first, under its epoch; so everything about one
 //! run happens one after the other. Asked by `engine` only.
 
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
 use uuid::Uuid;
 
 use super::Tx;
 use super::lanes::Lane;
-use super::sql::{skip_locked, statement};
+use super::sql::{pieces, places, skip_locked, statement};
 use crate::kernel::{Result, Scope, Timestamp};
 
 /// A claim: which worker holds which epoch of which run.
@@ -30,13 +30,26 @@ pub struct Claimed {
     pub seq: i64,
 }
 
-/// What the queue row says after a write under its epoch.
+/// A run that may be claimed. They go in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Candidate {
+    /// Lower goes first.
+    pub priority: i16,
+    /// Since when it may be claimed.
+    pub available_at: i64,
+    /// Run.
+    pub run_id: Uuid,
+}
+
+/// What the queue row says after a write under its epoch, or of a run that left the queue.
 #[derive(Debug, Clone, Copy)]
 pub struct Passed {
     /// Number of the next event after those that were asked for.
     pub next_seq: i64,
     /// True when a cancel was asked for.
     pub cancel_requested: bool,
+    /// True when the run's tokens count in somebody's quota.
+    pub metered: bool,
 }
 
 /// What becomes of a lease that is given back.
@@ -52,26 +65,61 @@ pub enum Release {
 const BACKOFF: &str = "CASE WHEN stalls <= 1 THEN 0 WHEN stalls >= 8 THEN 60000000
     ELSE (1 << (stalls - 2)) * 1000000 END";
 
-/// Adds a run, ready at once, whose next event has the number `next_seq`.
-pub async fn insert(
-    tx: &Tx,
-    scope: Scope,
-    run_id: Uuid,
-    next_seq: i64,
-    now: Timestamp,
-) -> Result<()> {
+/// A run that comes into the queue.
+#[derive(Debug, Clone, Copy)]
+pub struct New {
+    /// Run.
+    pub run_id: Uuid,
+    /// Number of its next event.
+    pub next_seq: i64,
+    /// Key that creates it, when that has a cap of its own.
+    pub capped_key: Option<Uuid>,
+    /// True when its tokens count in somebody's quota.
+    pub metered: bool,
+}
+
+/// Adds a run, ready at once.
+pub async fn insert(tx: &Tx, scope: Scope, new: New, now: Timestamp) -> Result<()> {
     let sql = "INSERT INTO run_queue (run_id, project_id, environment, state, priority,
-            available_at, epoch, stalls, next_seq, min_version)
-        VALUES ($1, $2, $3, 0, 100, $4, 0, 0, $5, 0)";
+            available_at, epoch, stalls, next_seq, min_version, key_id, metered)
+        VALUES ($1, $2, $3, 0, 100, $4, 0, 0, $5, 0, $6, $7)";
     let values = [
-        run_id.into(),
+        new.run_id.into(),
         scope.project.into(),
         scope.environment.as_str().into(),
         now.0.into(),
-        next_seq.into(),
+        new.next_seq.into(),
+        new.capped_key.into(),
+        new.metered.into(),
     ];
     tx.execute_raw(statement(tx, sql, values)).await?;
     Ok(())
+}
+
+/// Runs of an owner that are ready or leased; counted to `most`, for who asks wants to know no
+/// more. One statement, so that a run which is claimed meanwhile counts once.
+pub async fn live(tx: &Tx, scope: Scope, most: i64) -> Result<i64> {
+    let part = |which: &str| {
+        format!(
+            "SELECT 1 FROM (SELECT 1 FROM run_queue
+                WHERE project_id = $1 AND environment = $2 AND {which} LIMIT $3) part"
+        )
+    };
+    let sql = format!(
+        "SELECT count(*) FROM ({} UNION ALL {} UNION ALL {}) live",
+        part("state = 1"),
+        part("state = 0 AND key_id IS NULL"),
+        part("state = 0 AND key_id IS NOT NULL"),
+    );
+    let values = [scope.project.into(), scope.environment.as_str().into(), most.into()];
+    count(tx, statement(tx, &sql, values)).await
+}
+
+/// Runs of a key with a cap of its own that are ready or leased, in all lanes; counted to `most`.
+pub async fn live_of_key(tx: &Tx, key_id: Uuid, most: i64) -> Result<i64> {
+    let sql = "SELECT count(*) FROM (SELECT 1 FROM run_queue
+        WHERE key_id = $1 AND state IN (0, 1) LIMIT $2) live";
+    count(tx, statement(tx, sql, [key_id.into(), most.into()])).await
 }
 
 /// Runs of a lane that are leased. Exact while the lane is held.
@@ -79,12 +127,22 @@ pub async fn leased(tx: &Tx, scope: Scope) -> Result<i64> {
     let sql = "SELECT count(*) FROM run_queue
         WHERE project_id = $1 AND environment = $2 AND state = 1";
     let values = [scope.project.into(), scope.environment.as_str().into()];
-    let row = tx.query_one_raw(statement(tx, sql, values)).await?;
+    count(tx, statement(tx, sql, values)).await
+}
+
+/// Runs of a key with a cap of its own that are leased, in all lanes. Exact while the key is held.
+pub async fn leased_of_key(tx: &Tx, key_id: Uuid) -> Result<i64> {
+    let sql = "SELECT count(*) FROM run_queue WHERE key_id = $1 AND state = 1";
+    count(tx, statement(tx, sql, [key_id.into()])).await
+}
+
+async fn count(tx: &Tx, statement: Statement) -> Result<i64> {
+    let row = tx.query_one_raw(statement).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
 }
 
-/// Leases up to `most` ready runs of a lane to a worker. For the `+ 0`, see
-/// [`super::lanes::ready`].
+/// Leases up to `most` ready runs of a lane to a worker, of keys without a cap of their own. For
+/// the `+ 0`, see [`super::lanes::ready`].
 pub async fn claim(
     tx: &Tx,
     worker: Uuid,
@@ -101,22 +159,74 @@ pub async fn claim(
         "UPDATE run_queue SET state = 1, worker_id = $1, epoch = epoch + 1, stalls = stalls + 1,
             next_seq = next_seq + 1
         WHERE run_id {from}SELECT run_id FROM run_queue
-            WHERE project_id = $2 AND environment = $3 AND state = 0 AND available_at <= $4
-                AND cancel_requested_at IS NULL
+            WHERE project_id = $2 AND environment = $3 AND state = 0 AND key_id IS NULL
+                AND available_at <= $4 AND cancel_requested_at IS NULL
             ORDER BY priority, available_at, run_id LIMIT $5 + 0{}{to}
         RETURNING run_id, epoch, stalls, next_seq - 1",
-        skip_locked(tx)
+        skip_locked(tx, "run_queue")
     );
     let Scope { project, environment } = lane.scope;
     let values =
         [worker.into(), project.into(), environment.as_str().into(), now.0.into(), most.into()];
     let rows = tx.query_all_raw(statement(tx, &sql, values)).await?;
-    let claimed = |row: QueryResult| -> Result<Claimed> {
-        let lease = Lease { run_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
-        let (stalls, seq) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
-        Ok(Claimed { lease, stalls, seq })
-    };
     rows.into_iter().map(claimed).collect()
+}
+
+/// The first due runs of a lane, at most `most`, of one key with a cap of its own or of all keys
+/// without; held until the transaction ends.
+pub async fn first(
+    tx: &Tx,
+    scope: Scope,
+    capped_key: Option<Uuid>,
+    most: i64,
+    now: Timestamp,
+) -> Result<Vec<Candidate>> {
+    let key = if capped_key.is_some() { "= $5" } else { "IS NULL" };
+    let sql = format!(
+        "SELECT priority, available_at, run_id FROM run_queue
+        WHERE project_id = $1 AND environment = $2 AND state = 0 AND key_id {key}
+            AND available_at <= $3 AND cancel_requested_at IS NULL
+        ORDER BY priority, available_at, run_id LIMIT $4 + 0{}",
+        skip_locked(tx, "run_queue")
+    );
+    let Scope { project, environment } = scope;
+    let mut values: Vec<Value> =
+        vec![project.into(), environment.as_str().into(), now.0.into(), most.into()];
+    values.extend(capped_key.map(Value::from));
+    let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
+    let candidate = |row: QueryResult| -> Result<Candidate> {
+        let (priority, available_at) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        Ok(Candidate { priority, available_at, run_id: row.try_get_by_index(2)? })
+    };
+    tx.query_all_raw(statement).await?.into_iter().map(candidate).collect()
+}
+
+/// Leases runs that are held to a worker.
+pub async fn lease(tx: &Tx, worker: Uuid, runs: &[Uuid]) -> Result<Vec<Claimed>> {
+    let mut all = Vec::with_capacity(runs.len());
+    for piece in pieces(runs) {
+        let sql = format!(
+            "UPDATE run_queue SET state = 1, worker_id = $1, epoch = epoch + 1,
+                stalls = stalls + 1, next_seq = next_seq + 1
+            WHERE run_id IN ({}) AND state = 0
+            RETURNING run_id, epoch, stalls, next_seq - 1",
+            places(2, piece.len())
+        );
+        let mut values: Vec<Value> = vec![worker.into()];
+        values.extend(piece.iter().map(|id| Value::from(*id)));
+        let backend = tx.get_database_backend();
+        let rows = tx.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        for row in rows {
+            all.push(claimed(row)?);
+        }
+    }
+    Ok(all)
+}
+
+fn claimed(row: QueryResult) -> Result<Claimed> {
+    let lease = Lease { run_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
+    let (stalls, seq) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
+    Ok(Claimed { lease, stalls, seq })
 }
 
 /// The fence: sets aside the numbers of `events` events for this claim; `None` when the run is no
@@ -125,7 +235,7 @@ pub async fn pass(tx: &Tx, lease: Lease, events: i64, gets_on: bool) -> Result<O
     let sql = "UPDATE run_queue SET next_seq = next_seq + $3,
             stalls = CASE WHEN $4 THEN 0 ELSE stalls END
         WHERE run_id = $1 AND epoch = $2 AND state = 1
-        RETURNING next_seq, cancel_requested_at";
+        RETURNING next_seq, cancel_requested_at, metered";
     let values = [lease.run_id.into(), lease.epoch.into(), events.into(), gets_on.into()];
     passed(tx.query_one_raw(statement(tx, sql, values)).await?)
 }
@@ -133,7 +243,7 @@ pub async fn pass(tx: &Tx, lease: Lease, events: i64, gets_on: bool) -> Result<O
 /// Removes a claimed run that ends; `None` when it is no longer the claim's.
 pub async fn leave(tx: &Tx, lease: Lease) -> Result<Option<Passed>> {
     let sql = "DELETE FROM run_queue WHERE run_id = $1 AND epoch = $2 AND state = 1
-        RETURNING next_seq, cancel_requested_at";
+        RETURNING next_seq, cancel_requested_at, metered";
     let values = [lease.run_id.into(), lease.epoch.into()];
     passed(tx.query_one_raw(statement(tx, sql, values)).await?)
 }
@@ -235,12 +345,11 @@ pub async fn due(conn: &impl ConnectionTrait, now: Timestamp) -> Result<Vec<Uuid
     ids(conn.query_all_raw(statement(conn, sql, [now.0.into()])).await?)
 }
 
-/// Removes a waiting run whose time is over; the number of its next event, `None` when it is not.
-pub async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Option<i64>> {
+/// Removes a waiting run whose time is over; `None` when it is not.
+pub async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Option<Passed>> {
     let sql = "DELETE FROM run_queue WHERE run_id = $1 AND state = 2 AND available_at <= $2
-        RETURNING next_seq, cancel_requested_at";
-    let row = tx.query_one_raw(statement(tx, sql, [run_id.into(), now.0.into()])).await?;
-    Ok(passed(row)?.map(|passed| passed.next_seq))
+        RETURNING next_seq, cancel_requested_at, metered";
+    passed(tx.query_one_raw(statement(tx, sql, [run_id.into(), now.0.into()])).await?)
 }
 
 /// Runs whose cancel nobody will confirm: no worker holds them, or theirs has not answered since
@@ -252,18 +361,18 @@ pub async fn unconfirmed(conn: &impl ConnectionTrait, since: Timestamp) -> Resul
 }
 
 /// Removes a run whose cancel was asked for, whoever holds it: its worker finds the fence closed.
-/// The number of its next event, `None` when it has ended.
-pub async fn remove_cancelled(tx: &Tx, run_id: Uuid) -> Result<Option<i64>> {
+/// `None` when it has ended.
+pub async fn remove_cancelled(tx: &Tx, run_id: Uuid) -> Result<Option<Passed>> {
     let sql = "DELETE FROM run_queue WHERE run_id = $1 AND cancel_requested_at IS NOT NULL
-        RETURNING next_seq, cancel_requested_at";
-    let row = tx.query_one_raw(statement(tx, sql, [run_id.into()])).await?;
-    Ok(passed(row)?.map(|passed| passed.next_seq))
+        RETURNING next_seq, cancel_requested_at, metered";
+    passed(tx.query_one_raw(statement(tx, sql, [run_id.into()])).await?)
 }
 
 fn passed(row: Option<QueryResult>) -> Result<Option<Passed>> {
     let Some(row) = row else { return Ok(None) };
     let cancel_requested = row.try_get_by_index::<Option<i64>>(1)?.is_some();
-    Ok(Some(Passed { next_seq: row.try_get_by_index(0)?, cancel_requested }))
+    let (next_seq, metered) = (row.try_get_by_index(0)?, row.try_get_by_index(2)?);
+    Ok(Some(Passed { next_seq, cancel_requested, metered }))
 }
 
 fn ids(rows: Vec<QueryResult>) -> Result<Vec<Uuid>> {

@@ -23,6 +23,8 @@ use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
 pub struct Filter {
     /// Only runs of this agent.
     pub agent_id: Option<Uuid>,
+    /// Only these; `None`: all.
+    pub only: Option<Vec<Uuid>>,
     /// Only runs of these agents; empty: all.
     pub agents: Vec<Uuid>,
     /// Instead of those of the owner the ones that this key has created in any project that is not
@@ -149,6 +151,9 @@ const LIVE: &str = "EXISTS (SELECT 1 FROM projects p
 /// The whole list, and the columns that it is ordered by.
 fn filtered(scope: Scope, filter: &Filter) -> (Select<Entity>, By) {
     let mut select = of(scope, filter);
+    if let Some(only) = &filter.only {
+        select = select.filter(Column::Id.is_in(only.iter().copied()));
+    }
     if !filter.agents.is_empty() {
         select = select.filter(Column::AgentId.is_in(filter.agents.iter().copied()));
     }

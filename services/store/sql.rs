@@ -2,9 +2,13 @@
 //! questions that are too hot, or too particular, for entities.
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryTrait, Select, Statement, Value,
+    ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QuerySelect, QueryTrait, Select,
+    Statement, Value,
 };
 
+use uuid::Uuid;
+
+use super::Tx;
 use crate::kernel::Result;
 
 /// Most rows or ids in one statement. Longer lists are cut, so that few distinct statements are
@@ -30,13 +34,37 @@ pub(super) async fn only<E: EntityTrait>(
     Ok(row.map(|row| E::Model::from_query_result(&row, "")).transpose()?)
 }
 
-/// The words that lock the rows of a `SELECT` and pass over those locked by others. One writer
-/// needs no lock.
-pub(super) fn skip_locked(conn: &impl ConnectionTrait) -> &'static str {
+/// The same question, holding what it finds. One writer needs no lock.
+pub(super) fn for_update<E: EntityTrait>(
+    conn: &impl ConnectionTrait,
+    select: Select<E>,
+) -> Select<E> {
     match conn.get_database_backend() {
-        DbBackend::Postgres => " FOR UPDATE SKIP LOCKED",
-        _ => "",
+        DbBackend::Postgres => select.lock_exclusive(),
+        _ => select,
     }
+}
+
+/// The words that lock the rows of one table of a `SELECT`, and pass over those locked by others.
+/// One writer needs no lock.
+pub(super) fn skip_locked(conn: &impl ConnectionTrait, table: &str) -> String {
+    match conn.get_database_backend() {
+        DbBackend::Postgres => format!(" FOR UPDATE OF {table} SKIP LOCKED"),
+        _ => String::new(),
+    }
+}
+
+/// Waits until no other transaction holds the same name, and holds it until this one ends. One
+/// writer takes turns anyway.
+pub(super) async fn take_turns(tx: &Tx, name: Uuid, other: bool) -> Result<()> {
+    if tx.get_database_backend() != DbBackend::Postgres {
+        return Ok(());
+    }
+    let (high, low) = name.as_u64_pair();
+    // Two names with one number would only wait for each other.
+    let number = (high ^ low.rotate_left(1) ^ u64::from(other)).cast_signed();
+    tx.execute_raw(statement(tx, "SELECT pg_advisory_xact_lock($1)", [number.into()])).await?;
+    Ok(())
 }
 
 /// The words that keep the rows of a `SELECT` from being deleted, but not from being changed.

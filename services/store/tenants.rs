@@ -1,7 +1,8 @@
-//! Questions about whose a key is: its organisation's plan and its project's. Asked by
-//! `gateway/auth.rs` when it meets a key, never by a service.
+//! Questions about whose a key or a project is: its organisation's plan and its project's. Asked by
+//! `gateway/auth.rs` when it meets a key, and when an organisation's key creates a run.
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, QueryResult};
+use uuid::Uuid;
 
 use super::keys::Key;
 use super::sql::statement;
@@ -19,6 +20,18 @@ pub struct Tenant {
     pub parent: Option<String>,
 }
 
+/// What holds in a project; `None` when it or its organisation is no more.
+///
+/// # Errors
+/// Those of the database.
+pub async fn of_project(conn: &impl ConnectionTrait, project: Uuid) -> Result<Option<Tenant>> {
+    let sql = "SELECT o.plan, o.limits, p.plan FROM projects p
+        JOIN organisations o ON o.id = p.organisation_id AND o.deleted_at IS NULL
+        WHERE p.id = $1 AND p.deleted_at IS NULL";
+    let row = conn.query_one_raw(statement(conn, sql, [project.into()])).await?;
+    row.map(|row| tenant(&row, None)).transpose()
+}
+
 /// Whose this key is; `None` when its organisation or project is no more.
 ///
 /// # Errors
@@ -32,7 +45,6 @@ pub async fn of(conn: &impl ConnectionTrait, key: &Key) -> Result<Option<Tenant>
     let row = conn.query_one_raw(statement(conn, sql, [key.id.into()])).await?;
     let Some(row) = row else { return Ok(None) };
     let organisation: Option<String> = row.try_get_by_index(0)?;
-    let limits: Option<String> = row.try_get_by_index(1)?;
     let project: Option<String> = row.try_get_by_index(2)?;
     let gone = match key.level.as_str() {
         "project" => organisation.is_none() || project.is_none(),
@@ -42,11 +54,15 @@ pub async fn of(conn: &impl ConnectionTrait, key: &Key) -> Result<Option<Tenant>
     if gone {
         return Ok(None);
     }
+    tenant(&row, row.try_get_by_index(3)?).map(Some)
+}
+
+/// Of the organisation's plan, its limits and the project's plan, in this order.
+fn tenant(row: &QueryResult, parent: Option<String>) -> Result<Tenant> {
+    let organisation: Option<String> = row.try_get_by_index(0)?;
+    let limits: Option<String> = row.try_get_by_index(1)?;
+    let project: Option<String> = row.try_get_by_index(2)?;
     let overrides = limits.map_or(Ok(Overrides::default()), |text| serde_json::from_str(&text));
-    let plan = project.filter(|plan| !plan.is_empty()).or(organisation);
-    Ok(Some(Tenant {
-        plan: plan.unwrap_or_default(),
-        overrides: overrides.map_err(Error::internal)?,
-        parent: row.try_get_by_index(3)?,
-    }))
+    let plan = project.filter(|plan| !plan.is_empty()).or(organisation).unwrap_or_default();
+    Ok(Tenant { plan, overrides: overrides.map_err(Error::internal)?, parent })
 }

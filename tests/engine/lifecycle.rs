@@ -118,7 +118,8 @@ on_both! {
     }
 
     async fn an_owner_never_has_more_runs_driven_than_its_lane_takes(db: Database) {
-        let rig = Rig::with(db, |config| config.lane_runs = 3).await;
+        let mut rig = Rig::new(db).await;
+        rig.limits.lane_runs = 3;
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (inside, peak) = (Arc::clone(&now), Arc::clone(&most));
         let drive = driver(move |attempt| {

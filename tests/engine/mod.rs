@@ -2,9 +2,11 @@
 //! drivers instead of agents.
 
 mod cancelling;
+mod caps;
 mod crashing;
 mod following;
 mod lifecycle;
 mod limits;
+mod quotas;
 mod rig;
 mod waiting;

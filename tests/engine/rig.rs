@@ -9,7 +9,7 @@ use runplane::engine::attempt::{
     Attempt, Commit, Drive, Finished, Intent, NewEvent, Outcome, PendingCall, StepKind, StepStatus,
     Usage,
 };
-use runplane::engine::{Engine, EngineConfig, Event, NewRun, Status, Until};
+use runplane::engine::{Engine, EngineConfig, Event, NewRun, RunLimits, Status, Until};
 use runplane::kernel::spec::AgentSpec;
 use runplane::kernel::{Environment, Scope};
 use runplane::store::tables::run_queue;
@@ -31,6 +31,8 @@ pub struct Rig {
     pub db: Database,
     pub engine: Engine,
     pub config: EngineConfig,
+    /// Of the runs that it makes.
+    pub limits: RunLimits,
     agent_id: Uuid,
     spec: Arc<AgentSpec>,
 }
@@ -66,7 +68,8 @@ impl Rig {
             .expect("an agent");
         let bus = Bus::memory();
         let engine = Engine::new(db.store.clone(), bus, db.clock.clone(), config.clone());
-        Self { db, engine, config, agent_id, spec: Arc::new(spec) }
+        let limits = RunLimits::lane(1000);
+        Self { db, engine, config, limits, agent_id, spec: Arc::new(spec) }
     }
 
     /// Another replica: an engine of its own on the same database, without a common bus.
@@ -86,6 +89,7 @@ impl Rig {
             metadata: Map::new(),
             session_id: None,
             key_id: None,
+            limits: self.limits,
         }
     }
 
@@ -99,6 +103,28 @@ impl Rig {
 
     pub async fn wait(&self, run: Uuid, until: Until) -> Status {
         self.engine.wait(SCOPE, run, LONG, until).await.expect("waited")
+    }
+
+    /// Waits until some of these runs is in this state: all of them for what may be waited for, one
+    /// for a state that passes.
+    pub async fn wait_for(&self, runs: impl IntoIterator<Item = Uuid> + Clone, status: Status) {
+        let until = async {
+            loop {
+                let mut all = Vec::new();
+                for run in runs.clone() {
+                    all.push(self.status(run).await == status);
+                }
+                let reached = match status {
+                    Status::InProgress => all.contains(&true),
+                    _ => !all.contains(&false),
+                };
+                if reached {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LONG, until).await.expect("they get there");
     }
 
     pub async fn status(&self, run: Uuid) -> Status {

@@ -27,10 +27,15 @@ pub struct Story {
 
 /// Tells the story at each door, and compares what was heard.
 pub async fn at_each_door(story: impl AsyncFn(&mut Story)) {
+    at_each_door_with(Options::default, story).await;
+}
+
+/// The same with an app that is started otherwise.
+pub async fn at_each_door_with(options: impl Fn() -> Options, story: impl AsyncFn(&mut Story)) {
     let mut first: Option<Vec<Value>> = None;
     for telling in TELLINGS {
         let (door, on) = telling;
-        let app = App::with(Options { on, ..Options::default() }).await;
+        let app = App::with(Options { on, ..options() }).await;
         let mut at = Story::new(app, door);
         story(&mut at).await;
         let Story { app, caller, heard, .. } = at;

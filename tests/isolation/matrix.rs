@@ -141,9 +141,7 @@ async fn the_same_call_of_another_tenant_is_another_call() {
     for method in methods() {
         let space = a_fresh_space(&world, &world.own).await;
         let fields = request(&method, &space);
-        let operates =
-            ["organisations:", "projects:"].iter().any(|s| scope(&method).starts_with(s));
-        let who = if operates { Who::Operator } else { Who::Admin };
+        let who = if operates(&method) { Who::Operator } else { Who::Admin };
         let same = |caller: Client| caller.with_header("idempotency-key", &name(&method));
         let first = made(&same(world.caller(who, Door::Rest)), &method, fields.clone()).await;
         assert!(first.0, "{} {fields}: {}", name(&method), first.2);

@@ -3,7 +3,14 @@ of them was never broken: then it is one too many."""
 
 DEFINE = "Agents_CreateAgent Agents_UpdateAgent"
 INVOKE = "Agents_InvokeAgent Agents_RunAgent Agents_StreamAgent Agents_StreamAgent_2 Runs_CreateRun"
-LIST = "Agents_ListAgents Agents_ListAgentVersions Keys_ListKeys Runs_ListRuns"
+LIST = (
+    "Agents_ListAgents Agents_ListAgentVersions Keys_ListKeys Runs_ListRuns"
+    " Organisations_ListOrganisations Projects_ListProjects"
+)
+SESSION = "Auth_CreateSession Auth_CreateToken"
+TENANT = (
+    "Organisations_CreateOrganisation Organisations_UpdateOrganisation Projects_CreateProject Projects_UpdateProject"
+)
 
 # Operations, code of the failure, the field that it names, and the rule.
 BEYOND = [
@@ -13,7 +20,13 @@ BEYOND = [
     (INVOKE, "unknown_parameter", r"parameters\..*", "the agent declares its parameters"),
     (INVOKE, "missing_field", r"parameters\..*", "the agent declares which are required"),
     (DEFINE, "invalid_field", r"(tools|parameters)\[\d+\]\.name", "names are unique in their list"),
-    ("Agents_UpdateAgent Keys_UpdateKey", "missing_field", r"name|model|sim", "the mask names what the body lacks"),
+    (
+        "Agents_UpdateAgent Keys_UpdateKey Organisations_UpdateOrganisation Projects_UpdateProject",
+        "missing_field", r"name|model|sim", "the mask names what the body lacks",
+    ),
+    (TENANT, "invalid_field", r"plan", "plans are the operator's configuration"),
+    ("Keys_CreateKey " + SESSION, "invalid_field", r"scopes\[\d+\]", "each level has its own scopes"),
+    ("Keys_CreateKey", "invalid_field", r"project_id|organisation_id", "only an operator's key may name them"),
     ("Agents_CreateAgent", "missing_field", r"sim", "the model sim needs a script"),
     (DEFINE, "invalid_field", r"model", "models are the operator's configuration"),
     (DEFINE, "missing_field", r"parameters\[\d+\]\.options", "an enum has options"),
@@ -30,5 +43,7 @@ BEYOND = [
 
 # Broken so seldom that a run without it says nothing.
 RARE = [
+    ("Organisations_DeleteOrganisation", "validation_failed", r"", "an organisation with projects stays"),
+    (DEFINE, "invalid_field", r"(tools|parameters)\[\d+\]\.(schema|parameters|input_schema).*", "it is a JSON Schema"),
     (DEFINE, "invalid_field", r"tools\[\d+\]\.http\.url", "the URL has a host and a port that can be"),
 ]

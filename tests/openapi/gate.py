@@ -30,12 +30,14 @@ format = "json"
 
 
 def start(folder):
-    """The process of a server on a fresh database, its root URL and its first key."""
+    """The process of a server on a fresh database, its root URL, its first key and its operator's."""
     config = folder / "runplane.toml"
     store = f"[store]\nurl = \"sqlite:{folder / 'runplane.db'}\"\nsynchronous = \"normal\"\n"
     config.write_text(CONFIG + store)
     # The debug build unless another is named.
     program = os.environ.get("RUNPLANE_PROGRAM", ROOT / "target/debug/runplane")
+    making = [program, "keys", "create", "--operator", "--config", config]
+    made = subprocess.run(making, stdout=subprocess.PIPE, text=True, check=True, cwd=folder)
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(
             [program, "serve", "--config", config],
@@ -46,7 +48,7 @@ def start(folder):
     while time.monotonic() < until:
         found = re.search(r'"address":"([^"]+)"', (folder / "log").read_text())
         if found:
-            return server, f"http://{found[1]}", key
+            return server, f"http://{found[1]}", key, made.stdout.split()[-1]
         time.sleep(0.05)
     raise SystemExit("the server does not serve: " + (folder / "log").read_text())
 
@@ -54,12 +56,13 @@ def start(folder):
 class Seeds:
     """Things that exist: ids that the document cannot know."""
 
-    def __init__(self, root, key):
+    def __init__(self, root, key, operator):
         self.root, self.http = root, requests.Session()
         self.http.headers["Authorization"] = f"Bearer {key}"
+        self.operator = {"Authorization": f"Bearer {operator}"}
 
-    def post(self, path, **body):
-        answer = self.http.post(self.root + path, json=body, timeout=30)
+    def post(self, path, headers=None, **body):
+        answer = self.http.post(self.root + path, json=body, headers=headers, timeout=30)
         answer.raise_for_status()
         return answer.json()
 
@@ -89,11 +92,21 @@ class Seeds:
         done = self.post(f"/v1/agents/{greeter['id']}/invoke", query="Ada")
         waiting = [self.post("/v1/runs", agent_id=asker["id"], input="pay") for _ in range(40)]
         keys = [self.post("/v1/keys", name="spare", scopes=["read"]) for _ in range(200)]
+        owner = [
+            self.post("/v1/organisations", self.operator, name=f"organisation {n}")
+            for n in range(60)
+        ]
+        projects = [
+            self.post("/v1/projects", self.operator, organisation_id=owner[0]["id"], name="p")
+            for _ in range(60)
+        ]
         ids = lambda things: [thing["id"] for thing in things]
         return {
             "agents": ids([greeter, asker, *counters]),
             "runs": ids([done, *waiting]),
             "keys": ids(keys),
+            "organisations": ids(owner),
+            "projects": ids(projects),
             "calls": {run["id"]: self.call(run["id"]) for run in waiting},
         }
 
@@ -102,10 +115,10 @@ class Seeds:
         run = self.http.get(f"{self.root}/v1/runs/{run_id}?wait=10", timeout=30).json()
         return run["required_action"]["tool_calls"][0]["id"]
 
-    def own_key(self):
-        """The id of the key that all is done with: the oldest."""
-        keys = self.http.get(self.root + "/v1/keys?order=asc&limit=1", timeout=30)
-        return keys.json()["data"][0]["id"]
+    def own(self):
+        """Ids of the key that all is done with, and of its project and organisation."""
+        me = self.http.get(self.root + "/v1/me", timeout=30).json()
+        return [me["key_id"], me["project_id"], me["organisation_id"]]
 
     def document(self, path):
         """Keeps the document in a file."""
@@ -129,12 +142,13 @@ def main():
     asked, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        server, root, key = start(folder)
+        server, root, key, operator = start(folder)
         try:
-            seeds = Seeds(root, key)
+            seeds = Seeds(root, key, operator)
             environment = os.environ | {
                 "RUNPLANE_KEY": key,
-                "RUNPLANE_OWN_KEY": seeds.own_key(),
+                "RUNPLANE_OPERATOR": operator,
+                "RUNPLANE_OWN": json.dumps(seeds.own()),
                 "RUNPLANE_DOCUMENT": seeds.document(folder / "openapi.json"),
                 "RUNPLANE_SEEDS": json.dumps(seeds.plant()),
                 "RUNPLANE_BROKEN": str(folder / "broken"),

@@ -4,6 +4,7 @@ should write, and, in `beyond.py`, which rules no schema can say. Whatever else 
 import json
 import os
 import re
+import uuid
 from pathlib import Path
 
 import jsonschema_rs
@@ -14,7 +15,10 @@ from schemathesis.core.failures import AcceptedNegativeData
 
 DOCUMENT = json.loads(Path(os.environ["RUNPLANE_DOCUMENT"]).read_text())
 SEEDS = json.loads(os.environ["RUNPLANE_SEEDS"])
-OWN_KEY = os.environ["RUNPLANE_OWN_KEY"]
+KEY = os.environ["RUNPLANE_KEY"]
+OPERATOR = os.environ["RUNPLANE_OPERATOR"]
+OWN = json.loads(os.environ["RUNPLANE_OWN"])
+IDEMPOTENCY_KEY = re.compile("[!-~]{1,255}")
 # A line for each answer that a rule of BEYOND explains.
 BROKEN = os.environ["RUNPLANE_BROKEN"]
 
@@ -31,18 +35,24 @@ def flatmap_path_parameters(context, parameters):
 
 
 @schemathesis.hook
-def filter_path_parameters(_context, parameters):
-    """Leaves the key alone that schemathesis itself calls with."""
-    return OWN_KEY not in (parameters or {}).values()
-
-
-@schemathesis.hook
 def before_call(_context, case, **_kwargs):
     """Leaves out conditions without a value, which schemathesis sends whatever their least length is, and which would hide all
     else. Answers the call that a run waits for, where it waits and the outputs are well formed."""
     for name in ("If-Match", "If-None-Match"):
         if case.headers and case.headers.get(name) == "":
             del case.headers[name]
+    # The key that schemathesis itself calls with, and what it belongs to, stay as they are; answers tell their ids.
+    for name, value in (case.path_parameters or {}).items():
+        if value in OWN:
+            case.path_parameters[name] = SEEDS[case.operation.path.split("/")[2]][0]
+    # The operator's methods take the operator's key, wherever a right one would stand.
+    if case.operation.path.startswith(("/v1/organisations", "/v1/projects")):
+        for name, value in (case.headers or {}).items():
+            if isinstance(value, str) and KEY in value:
+                case.headers[name] = value.replace(KEY, OPERATOR)
+    # A key that is used for two requests is refused, rightly.
+    if IDEMPOTENCY_KEY.fullmatch((case.headers or {}).get("Idempotency-Key") or ""):
+        case.headers["Idempotency-Key"] = str(uuid.uuid4())
     call = SEEDS["calls"].get((case.path_parameters or {}).get("run_id"))
     outputs = case.body.get("tool_outputs") if isinstance(case.body, dict) else None
     if call and isinstance(outputs, list) and outputs and isinstance(outputs[0], dict):

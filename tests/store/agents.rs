@@ -136,7 +136,10 @@ on_both! {
         insert(&db, 1, &[("team", "pay"), ("tier", "1")]).await;
         insert(&db, 2, &[("team", "pay"), ("tier", "2")]).await;
         let three = insert(&db, 3, &[("team", "risk"), ("tier", "1")]).await;
-        let by = |metadata: &[(&str, &str)]| Filter { metadata: pairs(metadata), ..Filter::default() };
+        let by = |metadata: &[(&str, &str)]| Filter {
+            metadata: pairs(metadata),
+            ..Filter::default()
+        };
         assert_eq!(names(&db, &by(&[("team", "pay")])).await, ["agent 1", "agent 2"]);
         assert_eq!(names(&db, &by(&[("tier", "1"), ("team", "pay")])).await, ["agent 1"]);
         assert_eq!(names(&db, &by(&[("tier", "1"), ("tier", "2")])).await, [""; 0]);

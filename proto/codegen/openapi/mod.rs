@@ -3,9 +3,9 @@
 //! tags and schemas but without what only an API knows of itself: title, failures, keys. Whoever
 //! serves the document joins those.
 //!
-//! An operation says in extensions what the joiner needs: `x-required-scope`, `x-errors` (codes of
-//! the method's own failures) and `x-grpc-method`. Streams refer to a schema `Error` that the
-//! joiner adds.
+//! An operation says in extensions what the joiner needs: `x-required-scope`, `x-changes`,
+//! `x-errors` (codes of the method's own failures) and `x-grpc-method`. Streams refer to a schema
+//! `Error` that the joiner adds.
 
 mod field;
 mod form;

@@ -30,6 +30,10 @@ pub fn of(
     operation.insert("x-grpc-method".to_owned(), rule.method.grpc_path.clone().into());
     if !rule.method.rule.scope.is_empty() {
         operation.insert("x-required-scope".to_owned(), rule.method.rule.scope.clone().into());
+        let main = rule.method.http_rules.first();
+        if main.is_some_and(|main| main.verb != "GET") {
+            operation.insert("x-changes".to_owned(), true.into());
+        }
     }
     if rule.method.rule.deprecation.is_some() {
         operation.insert("deprecated".to_owned(), true.into());

@@ -41,6 +41,9 @@ const WITH_BODY: [Reason; 5] = [
 const WITH_KEY: [Reason; 4] =
     [Reason::MissingApiKey, Reason::InvalidApiKey, Reason::ExpiredToken, Reason::InsufficientScope];
 
+/// Failures of a method that changes something, with a key to know the call again.
+const REPEATED: [Reason; 2] = [Reason::IdempotencyKeyInUse, Reason::IdempotencyKeyReused];
+
 /// The whole document, with sorted names and a line break at its end.
 pub(super) fn complete(generated: &str) -> Result<String, String> {
     let mut document: Value = serde_json::from_str(generated).map_err(|e| e.to_string())?;
@@ -53,6 +56,7 @@ pub(super) fn complete(generated: &str) -> Result<String, String> {
         let answers = operation.get_mut("responses").and_then(Value::as_object_mut);
         answers.into_iter().flatten().for_each(|(status, answer)| head(status, answer));
         fail(operation, &mut failures)?;
+        repeat(operation);
     }
     let components = document.get_mut("components").and_then(Value::as_object_mut);
     let components = components.ok_or("no components")?;
@@ -143,11 +147,30 @@ fn headers() -> Value {
             "description": "Seconds after which the same call may succeed, where that is known.",
             "schema": {"type": "integer", "minimum": 0},
         },
+        "Idempotent-Replayed": {
+            "description": "Says that the same call was made before, and that this is its answer.",
+            "schema": {"type": "string", "const": "true"},
+        },
+        "Idempotency-Expires": {
+            "description": "Until when a call with this `Idempotency-Key` is known again.",
+            "schema": {"type": "string", "format": "date-time"},
+        },
         "WWW-Authenticate": {
             "description": "How to show a key.",
             "required": true,
             "schema": {"type": "string", "const": format!("Bearer realm=\"{DOMAIN}\"")},
         },
+    })
+}
+
+fn idempotency_key() -> Value {
+    json!({
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Makes the call safe to make again: the same call with the same key has one \
+            effect and is answered the same. Known for 24 hours, unless the server's operator says \
+            otherwise, within the project, its environment and this method.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     })
 }
 
@@ -179,7 +202,7 @@ fn fail(operation: &mut Map<String, Value>, shared: &mut Map<String, Value>) -> 
         common.extend(WITH_BODY.iter().map(|reason| reason.row()));
     }
     let parameters = operation.get("parameters").and_then(Value::as_array);
-    if parameters.into_iter().flatten().any(|parameter| parameter["in"] == "header") {
+    if parameters.into_iter().flatten().any(|parameter| parameter["name"] == "If-Match") {
         common.push(Reason::PreconditionFailed.row());
     }
     // Of bytes neither type nor form is looked at.
@@ -190,6 +213,9 @@ fn fail(operation: &mut Map<String, Value>, shared: &mut Map<String, Value>) -> 
     }
     if operation.get("responses").is_some_and(|all| is_raw(&all["200"]["content"])) {
         common.retain(|row| row.reason != Reason::NotAcceptable);
+    }
+    if operation.contains_key("x-changes") {
+        common.extend(REPEATED.iter().map(|reason| reason.row()));
     }
     if operation.contains_key("x-required-scope") {
         common.extend(WITH_KEY.iter().map(|reason| reason.row()));
@@ -214,6 +240,24 @@ fn fail(operation: &mut Map<String, Value>, shared: &mut Map<String, Value>) -> 
         responses[status.to_string()] = json!({ "$ref": place });
     }
     Ok(())
+}
+
+/// Says of a call that changes something how it is known again.
+fn repeat(operation: &mut Map<String, Value>) {
+    if operation.remove("x-changes").is_none() {
+        return;
+    }
+    let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
+    if let Some(parameters) = parameters.as_array_mut() {
+        parameters.push(idempotency_key());
+    }
+    let answers = operation.get_mut("responses").and_then(Value::as_object_mut);
+    let good = answers.into_iter().flatten().filter(|(status, _)| status.starts_with('2'));
+    for (_, answer) in good {
+        for name in ["Idempotent-Replayed", "Idempotency-Expires"] {
+            answer["headers"][name] = json!({"$ref": format!("#/components/headers/{name}")});
+        }
+    }
 }
 
 /// `NotFound` for 404.

@@ -8,9 +8,6 @@ use serde::{Deserialize, Serialize};
 pub struct EngineConfig {
     /// Most runs that this process drives at once. Default 256.
     pub concurrent_runs: usize,
-    /// Most runs of one project's environment that are driven at once, on all replicas. Default
-    /// 1000.
-    pub lane_runs: i32,
     /// Milliseconds between two heartbeats of a worker. Default 3000.
     pub heartbeat_ms: u64,
     /// Milliseconds that a worker's runs stay its own without a heartbeat. Default 10000.
@@ -33,7 +30,6 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             concurrent_runs: 256,
-            lane_runs: 1000,
             heartbeat_ms: 3000,
             lease_ms: 10_000,
             poll_ms: 1000,

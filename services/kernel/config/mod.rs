@@ -255,7 +255,6 @@ impl Config {
         check(self.store.read_connections > 0, "store.read_connections must be 1 or more".into());
         check(self.store.max_connections > 1, "store.max_connections must be 2 or more".into());
         check(engine.concurrent_runs > 0, "engine.concurrent_runs must be 1 or more".into());
-        check(engine.lane_runs > 0, "engine.lane_runs must be 1 or more".into());
         check(
             engine.heartbeat_ms > 0 && engine.lease_ms >= 2 * engine.heartbeat_ms,
             "engine.lease_ms must be at least twice engine.heartbeat_ms".into(),

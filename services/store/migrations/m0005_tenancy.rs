@@ -86,12 +86,19 @@ const STATEMENTS: &[&str] = &[
         tokens BIGINT NOT NULL DEFAULT 0,
         PRIMARY KEY (owner_id, environment, month)
     ) {clustered}{hot}",
-    // Runs of keys with a cap of their own, and of owners with a quota.
+    // key_id is set for runs of keys with a cap of their own, which is in lanes: kind 'key',
+    // project_id the key, environment ''. metered: somebody has a quota that its tokens count in.
     "ALTER TABLE run_queue ADD COLUMN key_id {uuid}",
-    "ALTER TABLE run_queue ADD COLUMN key_cap INTEGER",
     "ALTER TABLE run_queue ADD COLUMN metered BOOLEAN NOT NULL DEFAULT FALSE",
-    "CREATE INDEX run_queue_key ON run_queue (project_id, environment, key_id, state)
-        WHERE key_cap IS NOT NULL",
+    // Apart, so that a thousand runs that wait for their key stand in nobody's way.
+    "DROP INDEX run_queue_ready",
+    "CREATE INDEX run_queue_ready
+        ON run_queue (project_id, environment, priority, available_at, run_id)
+        WHERE state = 0 AND key_id IS NULL",
+    "CREATE INDEX run_queue_capped
+        ON run_queue (project_id, environment, key_id, priority, available_at, run_id)
+        WHERE state = 0 AND key_id IS NOT NULL",
+    "CREATE INDEX run_queue_key ON run_queue (key_id, state) WHERE key_id IS NOT NULL",
     // Keys of callers are kept as digests, answers sealed.
     "CREATE TABLE idempotency_keys (
         project_id {uuid} NOT NULL,

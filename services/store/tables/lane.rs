@@ -1,5 +1,5 @@
 //! The lanes of the scheduler: how many runs of an owner may go at once, and when it was last
-//! served.
+//! served; and how many of a key's, for keys with a cap of their own.
 
 use sea_orm::entity::prelude::*;
 
@@ -7,13 +7,13 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "lanes")]
 pub struct Model {
-    /// Owner: project.
+    /// Owner: project; of the kind `key`, the key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub project_id: Uuid,
-    /// Owner: environment, `test` or `live`.
+    /// Owner: environment, `test` or `live`; of the kind `key`, empty.
     #[sea_orm(primary_key, auto_increment = false)]
     pub environment: String,
-    /// Kind of work.
+    /// `run`, or `key`.
     #[sea_orm(primary_key, auto_increment = false)]
     pub kind: String,
     /// Most leased runs.

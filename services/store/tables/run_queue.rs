@@ -33,6 +33,10 @@ pub struct Model {
     pub cancel_mode: Option<String>,
     /// Oldest version of the server that may claim it.
     pub min_version: i32,
+    /// Key that created it, when that has a cap of its own.
+    pub key_id: Option<Uuid>,
+    /// True when its tokens count in somebody's quota.
+    pub metered: bool,
 }
 
 /// No relations: questions name their joins.

@@ -129,10 +129,10 @@ where
             call.await.map(|mut response| {
                 let headers = response.headers_mut();
                 vary(headers);
+                if allowed.as_ref().is_some_and(|allowed| allowed != "*") {
+                    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+                }
                 if let Some(allowed) = allowed {
-                    if allowed != "*" {
-                        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
-                    }
                     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
                     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
                 }

@@ -47,21 +47,28 @@ async fn a_list_holds_nothing_of_anothers() {
     let mut heard_own = 0;
     for door in Door::ALL {
         for who in Who::ALL {
-            let caller = world.caller(who, door);
             for list in lists() {
-                for fields in ways(&list, &request(&list, &world.own)) {
-                    let at = format!("{} {fields} over {door:?}", name(&list));
-                    let page = match caller.call(&name(&list), fields).await {
-                        Ok(page) => page,
-                        Err(failure) => json!(format!("{failure:?}")),
-                    };
-                    world.listen(who, &at, &page);
-                    heard_own += usize::from(page.to_string().contains("-of-own"));
-                }
+                heard_own += listened(&world, (who, door), &list).await;
             }
         }
     }
     assert!(heard_own > 100, "the lists hold only {heard_own} times what they should");
+}
+
+/// Asks for a list in all ways; how many of the pages held what is of the callers' own place.
+async fn listened(world: &World, (who, door): (Who, Door), list: &MethodDescriptor) -> usize {
+    let caller = world.caller(who, door);
+    let mut heard_own = 0;
+    for fields in ways(list, &request(list, &world.own)) {
+        let at = format!("{} {fields} over {door:?}", name(list));
+        let page = match caller.call(&name(list), fields).await {
+            Ok(page) => page,
+            Err(failure) => json!(format!("{failure:?}")),
+        };
+        world.listen(who, &at, &page);
+        heard_own += usize::from(page.to_string().contains("-of-own"));
+    }
+    heard_own
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,6 +149,29 @@ async fn a_cursor_is_good_for_its_own_list_alone() {
             }
             let told = code(caller, &name(list), fields).await;
             assert_eq!(told, "invalid_cursor", "a cursor of {of} in {}", name(list));
+        }
+    }
+}
+
+/// `GET /v1/runs?idempotency_key=` finds what calls of the same tenant have created.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idempotency_key_of_anothers_finds_nothing() {
+    let world = World::new().await;
+    let (create, list) = ("RunsService/CreateRun", "RunsService/ListRuns");
+    for space in world.spaces().filter(|space| space.name != "deleted") {
+        let caller = world.app.client(Door::Rest, &space.admin);
+        let caller = caller.with_header("idempotency-key", &format!("key-of-{}", space.name));
+        ok(&caller, create, json!({"agent_id": space.agent, "input": "x"})).await;
+    }
+    for door in Door::ALL {
+        for space in world.spaces() {
+            let asked = json!({"idempotency_key": format!("key-of-{}", space.name)});
+            let own = usize::from(space.name == "own");
+            for (who, expected) in [(Who::Admin, own), (Who::Narrow, own), (Who::Organisation, 0)] {
+                let found = ok(&world.caller(who, door), list, asked.clone()).await;
+                let found = found["data"].as_array().map(Vec::len);
+                assert_eq!(found, Some(expected), "{} as {who:?} over {door:?}", space.name);
+            }
         }
     }
 }

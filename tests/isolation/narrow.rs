@@ -16,9 +16,9 @@ async fn a_narrow_key_sees_its_agent_and_its_runs() {
     for door in Door::ALL {
         let caller = world.caller(Who::Narrow, door);
         let agents = ok(&caller, "AgentsService/ListAgents", json!({})).await;
-        assert_eq!(ids(&agents), [world.own.agent.clone()], "{door:?}");
+        assert_eq!(ids(&agents), [&*world.own.agent], "{door:?}");
         let runs = ok(&caller, "RunsService/ListRuns", json!({})).await;
-        assert_eq!(ids(&runs), [world.own.run.clone()], "{door:?}");
+        assert_eq!(ids(&runs), [&*world.own.run], "{door:?}");
         let paged = ok(&caller, "RunsService/ListRuns", json!({"page": 1})).await;
         assert_eq!(paged["pagination"]["total"], 1, "{door:?}: how many others there are");
         let both = json!({"status": ["requires_action", "queued"], "agent_id": world.own.other});
@@ -58,11 +58,12 @@ async fn a_narrow_key_makes_and_changes_no_other_agent() {
         assert_eq!(refused, "insufficient_scope", "{door:?}");
         for other in [&world.own.other, &world.own.draft, &world.foreign[2].agent] {
             let id = json!({ "id": other });
-            for method in ["PublishAgent", "UnpublishAgent", "DeleteAgent", "UpdateAgent"] {
-                let mut fields = id.clone();
-                if method == "UpdateAgent" {
-                    fields["agent"] = json!({"name": "stolen"});
-                }
+            for (method, fields) in [
+                ("PublishAgent", id.clone()),
+                ("UnpublishAgent", id.clone()),
+                ("DeleteAgent", id.clone()),
+                ("UpdateAgent", json!({"id": other, "agent": {"name": "stolen"}})),
+            ] {
                 let refused = code(&caller, &format!("AgentsService/{method}"), fields).await;
                 assert_eq!(refused, "insufficient_scope", "{method} over {door:?}");
             }
@@ -92,7 +93,7 @@ async fn what_is_given_for_one_agent_holds_for_no_other() {
     assert_eq!(code(&caller, "RunsService/GetRun", unseen).await, "run_not_found");
     ok(&caller, "RunsService/GetRun", json!({"id": world.own.other_run})).await;
     let listed = ok(&caller, "RunsService/ListRuns", json!({})).await;
-    assert_eq!(ids(&listed), [world.own.other_run.clone()]);
+    assert_eq!(ids(&listed), [&*world.own.other_run]);
     let cancel = json!({"id": world.own.other_run});
     assert_eq!(code(&caller, "RunsService/CancelRun", cancel).await, "insufficient_scope");
 }

@@ -22,6 +22,9 @@ async fn app(origin: &str) -> App {
     App::with(Options { config, ..Options::default() }).await
 }
 
+/// What a request says of its page; the statuses when it reads, and when it changes something.
+type Case<'a> = (&'a [(&'a str, &'a str)], u16, u16);
+
 struct Seen {
     status: u16,
     headers: BTreeMap<String, String>,
@@ -82,8 +85,7 @@ async fn a_cookie_counts_for_pages_that_may_and_for_reading() {
     let value = cookie(&log_in(&app, &app.admin, &[]).await);
     let own = app.url.clone();
     let site = "sec-fetch-site";
-    // What the request says of its page; whether it may read, and whether it may change something.
-    let cases: [(&[(&str, &str)], u16, u16); 12] = [
+    let cases: [Case; 12] = [
         (&[], 200, 401),
         (&[(site, "none")], 200, 401),
         (&[(site, "same-origin")], 200, 201),

@@ -1,5 +1,5 @@
-//! Sessions: tokens and cookies that are made of keys, and the end of keys, sessions and the streams
-//! that they have opened.
+//! Sessions: tokens and cookies that are made of keys, and the end of keys, sessions and the
+//! streams that they have opened.
 
 mod cookies;
 mod revocation;

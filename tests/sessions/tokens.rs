@@ -162,15 +162,11 @@ async fn what_a_session_does_its_key_has_done() {
         // Noted once a minute, off the path of the call.
         app.advance(seconds(61));
         me(&holder).await.expect("me");
-        let used = async {
-            loop {
-                let read = ok(&admin, "KeysService/GetKey", json!({ "id": key })).await;
-                let created = read["created_at"].as_str().map(str::to_owned);
-                if read["last_used_at"].as_str().map(str::to_owned) > created {
-                    return;
-                }
-            }
+        let is_noted = async || {
+            let read = ok(&admin, "KeysService/GetKey", json!({ "id": key })).await;
+            read["last_used_at"].as_str() > read["created_at"].as_str()
         };
+        let used = async { while !is_noted().await {} };
         timeout(seconds(60), used).await.expect("last_used_at is noted");
     }
 }

@@ -17,12 +17,14 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::agents::Agents;
 use crate::cache::Bus;
+use crate::cache::limits::{Limiter, Replicas};
 use crate::engine::Engine;
 use crate::gateway::auth::{AuthLayer, Authenticator, Required};
 use crate::gateway::dispatch::Dispatch;
 use crate::gateway::health::Health;
 use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
+use crate::gateway::rate::Gate;
 use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack};
@@ -147,10 +149,12 @@ pub async fn run(
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
     let inner = inner.deprecating(deprecation).describing(Pages::new()?);
-    let auth = AuthLayer { authenticator, required };
+    let limiter = Limiter::local(clock.clone(), replicas(&store));
+    let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
+    let auth = AuthLayer { authenticator, required, gate };
     let stack = stack::stack(&config.server, clock, auth, inner);
 
-    let (port_ends, engine_ends) = (CancellationToken::new(), CancellationToken::new());
+    let [port_ends, engine_ends, limits_end] = [(); 3].map(|()| CancellationToken::new());
     let limits = PortLimits {
         connections_max: config.server.connections_max,
         idle_max: Duration::from_secs(config.server.idle_seconds_max),
@@ -158,6 +162,7 @@ pub async fn run(
     };
     let serving = async {
         port::serve(listener, stack, port_ends.cancelled(), limits).await;
+        limits_end.cancel();
     };
     let working = async {
         let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
@@ -167,6 +172,7 @@ pub async fn run(
         worked
     };
     let noting = toucher.run();
+    let counting = limiter.run(limits_end.clone());
     let stopping = async {
         tokio::select! {
             () = stop => {}
@@ -180,7 +186,7 @@ pub async fn run(
         port_ends.cancel();
         engine_ends.cancel();
     };
-    let (_, worked, _, _) = tokio::join!(serving, working, noting, stopping);
+    let (_, worked, ..) = tokio::join!(serving, working, noting, counting, stopping);
     store.close().await;
     worked
 }
@@ -296,6 +302,21 @@ fn required(rest: Transcoder) -> Required {
     Arc::new(move |dialect, request| match dialect {
         Dialect::Rest => required_scope(rest.find(request)?),
         Dialect::Grpc | Dialect::GrpcWeb => required_scope(request.uri().path()),
+    })
+}
+
+/// Tells how many processes share the limits: those that work on the store; none but this one on
+/// SQLite.
+fn replicas(store: &Store) -> Option<Replicas> {
+    let store = store.clone();
+    (!store.is_exclusive()).then(|| -> Replicas {
+        Arc::new(move || {
+            let store = store.clone();
+            Box::pin(async move {
+                let workers = store::workers::list(store.read()).await.ok()?;
+                u32::try_from(workers.len()).ok()
+            })
+        })
     })
 }
 

@@ -22,6 +22,7 @@ mod http;
 mod json;
 mod keys;
 mod lasting;
+mod limits;
 mod openapi;
 mod oracle;
 mod probe;

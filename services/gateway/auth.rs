@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{Extensions, HeaderMap, header};
 use moka::future::Cache;
 use tokio::sync::mpsc;
 use tower::{Layer, Service};
 use uuid::Uuid;
 
+use super::rate::{self, Gate, Told};
 use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::caller::{Grant, Level};
 use crate::kernel::config::Plans;
@@ -27,6 +28,9 @@ const KNOWN_S: u64 = 5;
 
 /// Keys known at once.
 const KNOWN_KEYS: u64 = 100_000;
+
+/// How long a key that was right is looked up again, whoever else guesses keys at its address.
+const PROVEN: Duration = Duration::from_secs(3600);
 
 /// Least time between two notes of a key's use.
 const TOUCH: Duration = Duration::from_secs(60);
@@ -58,6 +62,8 @@ pub struct Authenticator {
     plans: Plans,
     clock: Clock,
     known: Cache<String, Option<Arc<Known>>>,
+    /// What is kept of keys that were right, by their public part.
+    proven: Cache<String, Vec<u8>>,
     touches: mpsc::Sender<(Scope, Uuid)>,
 }
 
@@ -75,6 +81,8 @@ pub struct AuthLayer {
     pub authenticator: Authenticator,
     /// Finds the scope that a request needs.
     pub required: Required,
+    /// Counts calls.
+    pub gate: Gate,
 }
 
 /// Lets calls pass whose key may make them.
@@ -119,18 +127,29 @@ impl Authenticator {
             .max_capacity(KNOWN_KEYS)
             .time_to_live(Duration::from_secs(KNOWN_S))
             .build();
+        let proven = Cache::builder().max_capacity(KNOWN_KEYS).time_to_live(PROVEN).build();
         let toucher = Toucher { store: store.clone(), clock: clock.clone(), touches: receiver };
-        (Self { store, pepper, plans, clock, known, touches: sender }, toucher)
+        (Self { store, pepper, plans, clock, known, proven, touches: sender }, toucher)
     }
 
-    async fn caller(&self, headers: &HeaderMap) -> Result<Caller> {
+    /// Whose the key is. Keys that are not known already are not looked up while the door is shut.
+    async fn caller(&self, headers: &HeaderMap, is_shut: impl Fn() -> bool) -> Result<Caller> {
         let secret = presented(headers)?;
         let (_, public) = secret::parse(secret).ok_or_else(invalid)?;
-        let known = self.known(public).await?;
+        let kept = self.known.get(public).await;
+        let is_kept = kept.is_some();
+        let known = match kept {
+            Some(known) => known,
+            None if is_shut() && !self.was_right(public, secret).await => return Err(invalid()),
+            None => self.known(public).await?,
+        };
         // With no such key the comparison still happens, so that time tells nothing.
         let mac = known.as_ref().map_or(&[0; 32][..], |key| &key.mac);
         let matches = self.pepper.matches(secret, mac);
         let known = known.filter(|_| matches).ok_or_else(invalid)?;
+        if !is_kept {
+            self.proven.insert(public.to_owned(), known.mac.clone()).await;
+        }
         let now = self.clock.now();
         known.alive(now)?;
         let Some(parent) = &known.parent else {
@@ -142,6 +161,13 @@ impl Authenticator {
         parent.alive(now).map_err(|_| invalid())?;
         self.note(&parent, now);
         Ok(known.caller.session_of(&parent.caller))
+    }
+
+    /// True for a key that was right within the last hour; whoever knows only its public part does
+    /// not pass.
+    async fn was_right(&self, public: &str, secret: &str) -> bool {
+        let mac = self.proven.get(public).await;
+        mac.is_some_and(|mac| self.pepper.matches(secret, &mac))
     }
 
     fn note(&self, known: &Known, now: Timestamp) {
@@ -213,6 +239,31 @@ impl Toucher {
     }
 }
 
+impl AuthLayer {
+    /// Who calls; a call counts before its scope is looked at.
+    async fn admit(
+        &self,
+        (headers, extensions): (&HeaderMap, &Extensions),
+        needed: &'static str,
+    ) -> Result<Caller> {
+        let (address, told) = (rate::address(extensions), Told::of(extensions));
+        let caller = self.authenticator.caller(headers, || self.gate.is_shut(address)).await;
+        match caller {
+            Ok(caller) => {
+                self.gate.admit(&caller, needed, &told).await?;
+                permit(caller, needed)
+            }
+            Err(error) => Err(self.gate.refuse(error, address, &told).await),
+        }
+    }
+
+    /// Counts a call that needs no key.
+    async fn admit_stranger(&self, extensions: &Extensions) -> Result<()> {
+        let (address, told) = (rate::address(extensions), Told::of(extensions));
+        self.gate.admit_stranger(address, &told).await
+    }
+}
+
 impl<S> Layer<S> for AuthLayer {
     type Service = Authenticated<S>;
 
@@ -236,21 +287,27 @@ where
 
     fn call(&mut self, mut request: Request) -> Answer {
         let dialect = Dialect::of(request.headers());
-        let Some(needed) = (self.auth.required)(dialect, &mut request) else {
+        let needed = (self.auth.required)(dialect, &mut request);
+        if needed.is_none() && rate::is_free(request.uri().path()) {
             return Box::pin(self.inner.call(request));
-        };
+        }
         let auth = Arc::clone(&self.auth);
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         Box::pin(async move {
-            let allowed = auth.authenticator.caller(request.headers()).await;
-            match allowed.and_then(|caller| permit(caller, needed)) {
-                Ok(caller) => {
-                    request.extensions_mut().insert(caller);
-                    inner.call(request).await
-                }
-                Err(e) => Ok(dialect.refuse(e.into(), request_id(request.extensions()))),
+            let extensions = request.extensions();
+            let allowed = match needed {
+                Some(needed) => auth.admit((request.headers(), extensions), needed).await.map(Some),
+                None => auth.admit_stranger(extensions).await.map(|()| None),
+            };
+            let caller = match allowed {
+                Ok(caller) => caller,
+                Err(e) => return Ok(dialect.refuse(e.into(), request_id(request.extensions()))),
+            };
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
             }
+            inner.call(request).await
         })
     }
 }

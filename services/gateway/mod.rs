@@ -13,6 +13,7 @@ pub mod linger;
 pub mod openapi;
 pub mod origin;
 pub mod port;
+pub mod rate;
 pub mod request;
 pub mod rest;
 pub mod stack;

@@ -27,7 +27,8 @@ const PREFLIGHT_S: HeaderValue = HeaderValue::from_static("3600");
 /// few more): without the first three it would know of no failure over gRPC-Web.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "grpc-status, grpc-message, grpc-status-details-bin, x-request-id, www-authenticate, allow, \
-     accept-encoding, etag, retry-after, deprecation, sunset, link",
+     accept-encoding, etag, retry-after, deprecation, sunset, link, x-ratelimit-limit, \
+     x-ratelimit-remaining, x-ratelimit-reset, x-ratelimit-degraded, ratelimit, ratelimit-policy",
 );
 
 /// Most characters of an origin that a failure repeats.

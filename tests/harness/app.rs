@@ -25,6 +25,9 @@ const CHANGES: &str = r#"
 drain_seconds = 1
 [auth]
 pepper = "a pepper for tests, of no worth"
+[limits]
+unauthenticated = { limit = 1000000, per = "1s" }
+failed_logins = { limit = 1000000, per = "1s" }
 [engine]
 concurrent_runs = 32
 drain_ms = 1000

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::kernel::plan::{Limits, Overrides, Plan};
+use crate::kernel::plan::{Limits, Overrides, Plan, Rate};
 
 /// Limits beside the plans.
 #[derive(Debug, Clone, Deserialize)]
@@ -13,6 +13,10 @@ use crate::kernel::plan::{Limits, Overrides, Plan};
 pub struct LimitsConfig {
     /// Plan of organisations that name none.
     pub plan: String,
+    /// Calls without a key, of one address.
+    pub unauthenticated: Rate,
+    /// Calls with a wrong key, of one address.
+    pub failed_logins: Rate,
 }
 
 /// The plans of the configuration.
@@ -33,6 +37,13 @@ impl LimitsConfig {
         let known = || plans.keys().cloned().collect::<Vec<_>>().join(", ");
         let message = format!("limits.plan is {}, must be one of: {}", self.plan, known());
         check(plans.contains_key(&self.plan), message);
+        let own =
+            [("unauthenticated", self.unauthenticated), ("failed_logins", self.failed_logins)];
+        for (field, rate) in own {
+            let mistake = rate.mistake();
+            let message = format!("limits.{field}: {}", mistake.unwrap_or_default());
+            check(mistake.is_none(), message);
+        }
         for (name, plan) in plans {
             let rates = [
                 ("requests", Some(plan.requests)),

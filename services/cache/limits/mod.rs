@@ -1,0 +1,178 @@
+//! How often callers may call: buckets that fill at a pace, from which every call takes one. Called
+//! by `gateway/rate.rs`, which knows whose buckets a call takes from; here nothing is known of
+//! callers. Never refuses because Redis is away.
+
+pub mod gcra;
+mod local;
+mod shards;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::kernel::Clock;
+use crate::kernel::plan::Rate;
+
+use gcra::Pace;
+pub use local::Local;
+
+/// Most buckets that one call takes from.
+pub const BUCKETS_MAX: usize = 4;
+
+/// Time between two looks at how many processes share the limits.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+
+/// Tells how many processes live that share the limits; `None` when it cannot be told.
+pub type Replicas = Arc<dyn Fn() -> BoxFuture<'static, Option<u32>> + Send + Sync>;
+
+/// A bucket that a call takes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucket {
+    /// Name of the limit, as callers are told it.
+    pub policy: &'static str,
+    /// Whose bucket it is, within the space that is asked.
+    pub id: u128,
+    /// How it fills, and how much it holds.
+    pub rate: Rate,
+}
+
+/// The name under which a bucket is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Name {
+    policy: &'static str,
+    space: u128,
+    id: u128,
+}
+
+/// How a bucket is after a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct State {
+    /// Name of the limit.
+    pub policy: &'static str,
+    /// Most that the bucket holds.
+    pub limit: i64,
+    /// Microseconds in which it fills.
+    pub window_us: i64,
+    /// How many are left.
+    pub remaining: i64,
+    /// Microseconds after which there is one for this call; 0 when there was.
+    pub retry_after_us: i64,
+    /// Microseconds after which one more is left.
+    pub next_us: i64,
+    /// When it is full: microseconds since 1970.
+    pub reset_at_us: i64,
+}
+
+/// What came of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// True when every bucket had one, and one was taken from each.
+    pub allowed: bool,
+    /// True when Redis is away and this process counts alone.
+    pub degraded: bool,
+    states: [State; BUCKETS_MAX],
+    len: usize,
+}
+
+/// The limits of all processes. Cheap to clone; run [`Limiter::run`] beside it.
+#[derive(Clone)]
+pub struct Limiter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    local: Local,
+    /// How many processes share the limits, as was last known.
+    replicas: AtomicU32,
+    count: Option<Replicas>,
+}
+
+impl Bucket {
+    fn name(&self, space: u128) -> Name {
+        Name { policy: self.policy, space, id: self.id }
+    }
+}
+
+impl Verdict {
+    /// The verdict on buckets that were full at a moment, of which `granted` have been taken; 0 of a
+    /// `cost` that is not 0: refused.
+    fn of<'a>(
+        asked: impl Iterator<Item = (&'a Bucket, i64, Pace)>,
+        now: i64,
+        granted: i64,
+        cost: i64,
+    ) -> Self {
+        let allowed = granted > 0 || cost == 0;
+        let mut states = [State::default(); BUCKETS_MAX];
+        let mut len = 0;
+        for ((bucket, tat, pace), state) in asked.zip(&mut states) {
+            let mut decision =
+                gcra::decide(Some(tat), now, pace, if allowed { granted } else { 1 });
+            if !allowed && decision.allowed {
+                decision = gcra::decide(Some(tat), now, pace, 0);
+            }
+            *state = State {
+                policy: bucket.policy,
+                limit: pace.capacity,
+                window_us: pace.fill_us(),
+                remaining: decision.remaining,
+                retry_after_us: decision.retry_after_us,
+                next_us: decision.next_us,
+                reset_at_us: decision.tat,
+            };
+            len += 1;
+        }
+        Self { allowed, degraded: false, states, len }
+    }
+
+    /// How each bucket is, in the order of asking.
+    #[must_use]
+    pub fn states(&self) -> &[State] {
+        &self.states[..self.len]
+    }
+
+    /// The bucket with the least in it; the one that is empty longest when there are several.
+    #[must_use]
+    pub fn tightest(&self) -> Option<&State> {
+        self.states().iter().min_by_key(|state| (state.remaining, -state.retry_after_us))
+    }
+
+    /// Microseconds after which every bucket has one; 0 when every bucket had.
+    #[must_use]
+    pub fn retry_after_us(&self) -> i64 {
+        self.states().iter().map(|state| state.retry_after_us).max().unwrap_or_default()
+    }
+}
+
+impl Limiter {
+    /// Counts in memory; `count` tells with how many processes the limits are shared.
+    #[must_use]
+    pub fn local(clock: Clock, count: Option<Replicas>) -> Self {
+        let shared = Shared { local: Local::new(clock), replicas: AtomicU32::new(1), count };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes one from each bucket, or none from any when one is empty: at most [`BUCKETS_MAX`], all
+    /// of one space.
+    pub async fn admit(&self, space: u128, buckets: &[Bucket]) -> Verdict {
+        let of = self.shared.replicas.load(Ordering::Relaxed);
+        self.shared.local.admit_share(space, buckets, of)
+    }
+
+    /// Keeps what is known of other processes fresh until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        let Some(count) = &self.shared.count else { return };
+        loop {
+            if let Some(replicas) = count().await {
+                self.shared.replicas.store(replicas.max(1), Ordering::Relaxed);
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(COUNT_EVERY) => {}
+            }
+        }
+    }
+}

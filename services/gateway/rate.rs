@@ -1,0 +1,231 @@
+//! How often a call may be made: which buckets it takes from, and what its caller is told of them.
+//! Asked by `auth.rs` between the key and its scope, so that a call counts whatever comes of it;
+//! `request.rs` writes the headers, so that every answer has them. Counts nothing itself: that is
+//! `cache/limits`.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+
+use crate::cache::limits::{BUCKETS_MAX, Bucket, Limiter, Local, State, Verdict};
+use crate::kernel::config::LimitsConfig;
+use crate::kernel::plan::Rate;
+use crate::kernel::{Caller, Clock, Environment, Error, Reason, Result};
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const DEGRADED: HeaderName = HeaderName::from_static("x-ratelimit-degraded");
+const POLICIES: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STATES: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Scope of the methods that create runs, which a plan may limit apart.
+const CREATES_RUNS: &str = "runs:create";
+
+/// Paths below these need no key and cost next to nothing: probes must not fail, and a page is
+/// loaded in many pieces.
+const FREE: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/grpc.health.v1.Health"];
+
+/// Name of the limit of all calls of a key.
+const SUSTAINED: &str = "sustained";
+/// Name of the limit of all keys of a project's environment.
+const PROJECT: &str = "project";
+/// Name of the limit of calls that create runs.
+const RUN_CREATIONS: &str = "run_creations";
+/// Name of the limit of calls without a key.
+const UNAUTHENTICATED: &str = "unauthenticated";
+/// Name of the limit of calls with a wrong key.
+const FAILED_LOGINS: &str = "failed_logins";
+
+/// The limits that calls are held to.
+#[derive(Clone)]
+pub struct Gate {
+    limiter: Limiter,
+    /// Always counted here: who guesses keys shall not gain by Redis being away.
+    failed: Arc<Local>,
+    config: Arc<LimitsConfig>,
+}
+
+/// What the caller of a request is told of its limits; in the extensions of every request, empty
+/// until its limits are known.
+#[derive(Debug, Clone, Default)]
+pub struct Told(Arc<OnceLock<Verdict>>);
+
+/// Who is on the other end, where that is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Address(pub IpAddr);
+
+impl Gate {
+    /// Holds calls to these limits.
+    #[must_use]
+    pub fn new(limiter: Limiter, config: LimitsConfig, clock: Clock) -> Self {
+        Self { limiter, failed: Arc::new(Local::new(clock)), config: Arc::new(config) }
+    }
+
+    /// Counts a call of a caller whose key is right.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub async fn admit(&self, caller: &Caller, needed: &str, told: &Told) -> Result<()> {
+        let (buckets, len) = buckets(caller, needed);
+        let space = caller.scope.project.as_u128();
+        told.check(self.limiter.admit(space, &buckets[..len]).await)
+    }
+
+    /// Counts a call that belongs to no key.
+    ///
+    /// # Errors
+    /// `rate_limited`.
+    pub async fn admit_stranger(&self, address: IpAddr, told: &Told) -> Result<()> {
+        let space = network(address);
+        let bucket = bucket(UNAUTHENTICATED, 0, self.config.unauthenticated);
+        told.check(self.limiter.admit(space, &[bucket]).await)
+    }
+
+    /// True when keys of this address that are not known already are not to be looked up.
+    #[must_use]
+    pub fn is_shut(&self, address: IpAddr) -> bool {
+        let bucket = bucket(FAILED_LOGINS, 0, self.config.failed_logins);
+        !self.failed.look(network(address), &[bucket]).allowed
+    }
+
+    /// Counts a call whose key was refused, and tells what to answer.
+    pub async fn refuse(&self, error: Error, address: IpAddr, told: &Told) -> Error {
+        let counted = match error.reason {
+            Reason::MissingApiKey => self.admit_stranger(address, told).await,
+            Reason::InvalidApiKey => {
+                let bucket = bucket(FAILED_LOGINS, 0, self.config.failed_logins);
+                told.check(self.failed.admit(network(address), &[bucket]))
+            }
+            _ => Ok(()),
+        };
+        counted.err().unwrap_or(error)
+    }
+}
+
+impl Told {
+    /// What is told of the request with these extensions.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Writes it, if there is anything to tell.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        if let Some(verdict) = self.0.get() {
+            write(verdict, headers);
+        }
+    }
+
+    fn check(&self, verdict: Verdict) -> Result<()> {
+        // The first holds: a call is counted once.
+        let _ = self.0.set(verdict);
+        if verdict.allowed { Ok(()) } else { Err(limited(&verdict)) }
+    }
+}
+
+/// True for paths whose calls are not counted.
+#[must_use]
+pub fn is_free(path: &str) -> bool {
+    let below = |root: &&str| path.strip_prefix(*root).is_some_and(is_end);
+    FREE.iter().any(|root| below(&root))
+}
+
+fn is_end(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with('/')
+}
+
+/// Who calls.
+#[must_use]
+pub fn address(extensions: &Extensions) -> IpAddr {
+    extensions.get::<Address>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.0)
+}
+
+/// The buckets of a call, and how many there are.
+fn buckets(caller: &Caller, needed: &str) -> ([Bucket; BUCKETS_MAX], usize) {
+    let (limits, key) = (&caller.limits, caller.key_id.as_u128());
+    let environment = u128::from(caller.scope.environment == Environment::Live);
+    let mut buckets = [bucket(SUSTAINED, key, limits.requests); BUCKETS_MAX];
+    let mut len = 1;
+    if let Some(rate) = limits.project_requests {
+        buckets[len] = bucket(PROJECT, environment, rate);
+        len += 1;
+    }
+    if let Some(rate) = limits.run_creations.filter(|_| needed == CREATES_RUNS) {
+        buckets[len] = bucket(RUN_CREATIONS, key, rate);
+        len += 1;
+    }
+    (buckets, len)
+}
+
+fn bucket(policy: &'static str, id: u128, rate: Rate) -> Bucket {
+    Bucket { policy, id, rate }
+}
+
+/// What one caller without a key has: an address, and in IPv6 the network of 64 bits that it is in,
+/// which providers give to each of their customers at least.
+fn network(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped().to_bits()),
+        IpAddr::V6(address) => address.to_bits() & !u128::from(u64::MAX),
+    }
+}
+
+/// The failure of a call that came too often.
+fn limited(verdict: &Verdict) -> Error {
+    let violated = || verdict.states().iter().filter(|state| state.retry_after_us > 0);
+    let longest = violated().max_by_key(|state| state.retry_after_us);
+    let Some(State { limit, window_us, policy, .. }) = longest else {
+        return Error::new(Reason::RateLimited, Reason::RateLimited.row().example);
+    };
+    let retry_s = seconds(verdict.retry_after_us()).max(1);
+    let names: Vec<_> = violated().map(|state| state.policy).collect();
+    let message = format!(
+        "more than {limit} requests in {} seconds by the limit {policy}; try again in {retry_s} s",
+        seconds(*window_us)
+    );
+    Error::new(Reason::RateLimited, message)
+        .with("retry_after_s", retry_s.to_string())
+        .with("limit", limit.to_string())
+        .with("violated_policies", names.join(","))
+}
+
+/// Whole seconds, rounded up.
+fn seconds(us: i64) -> i64 {
+    us.div_euclid(1_000_000) + i64::from(us.rem_euclid(1_000_000) > 0)
+}
+
+/// Writes the headers: those that the platforms have, of the tightest bucket, and those of
+/// draft-ietf-httpapi-ratelimit-headers, of all buckets.
+fn write(verdict: &Verdict, headers: &mut HeaderMap) {
+    let Some(tightest) = verdict.tightest() else { return };
+    // All values in one piece of memory.
+    let mut text = BytesMut::with_capacity(48 + 96 * verdict.states().len());
+    let mut put = |name, text: BytesMut| {
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+            headers.insert(name, value);
+        }
+    };
+    let State { limit, remaining, reset_at_us, .. } = *tightest;
+    for (name, value) in [(LIMIT, limit), (REMAINING, remaining), (RESET, seconds(reset_at_us))] {
+        let _never = write!(text, "{value}");
+        put(name, text.split());
+    }
+    let comma = |i| if i == 0 { "" } else { ", " };
+    for (i, state) in verdict.states().iter().enumerate() {
+        let (q, w) = (state.limit, seconds(state.window_us).max(1));
+        let _never = write!(text, "{}\"{}\";q={q};w={w}", comma(i), state.policy);
+    }
+    put(POLICIES, text.split());
+    for (i, state) in verdict.states().iter().enumerate() {
+        let (r, t) = (state.remaining, seconds(state.next_us));
+        let _never = write!(text, "{}\"{}\";r={r};t={t}", comma(i), state.policy);
+    }
+    put(STATES, text);
+    if verdict.degraded {
+        headers.insert(DEGRADED, HeaderValue::from_static("1"));
+    }
+}

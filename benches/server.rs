@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use runplane::cache::limits::Limiter;
 use runplane::gateway::auth::{AuthLayer, Authenticator, Required};
 use runplane::gateway::dispatch::Dispatch;
 use runplane::gateway::health::Health;
 use runplane::gateway::port::PortLimits;
+use runplane::gateway::rate::Gate;
 use runplane::gateway::rest::{Transcoder, TranscoderOptions};
 use runplane::gateway::{Dialect, port, stack};
 use runplane::kernel::caller::Grant;
-use runplane::kernel::config::Config;
+use runplane::kernel::config::{Config, Plans};
 use runplane::kernel::{Environment, telemetry};
 use runplane::keys::pepper;
 use runplane::proto::DESCRIPTOR_SET;
@@ -193,7 +195,8 @@ async fn product(listener: &TcpListener, file: &Path) -> Outcome<Server> {
 async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
     let Server { config, store, .. } = product(&listener, &folder.join("gateway.db")).await?;
     let (clock, pepper) = (store.clock().clone(), pepper::load(&config.auth, &config.store)?);
-    let (authenticator, toucher) = Authenticator::new(store, pepper, clock.clone());
+    let (authenticator, toucher) =
+        Authenticator::new(store, pepper, plans(&config)?, clock.clone());
     let memory = Arc::new(Memory::load(folder)?);
     let rest = Transcoder::new(services(&memory), TranscoderOptions::default());
     let routes = Routes::new(RunsServiceServer::from_arc(memory)).prepare().into_axum_router();
@@ -204,13 +207,21 @@ async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
     });
     let health = Health::new(Arc::new(|| Box::pin(std::future::ready(true))));
     let inner = Dispatch::new(routes, rest, health);
-    let auth = AuthLayer { authenticator, required };
+    let limiter = Limiter::new(&config.redis, clock.clone(), None)?;
+    limiter.start().await;
+    let gate = Gate::new(limiter, config.limits.clone(), clock.clone());
+    let auth = AuthLayer { authenticator, required, gate };
     let stack = stack::stack(&config.server, clock, auth, inner);
     tokio::select! {
         () = port::serve(listener, stack, ended(), LIMITS) => {}
         () = toucher.run() => {}
     }
     Ok(())
+}
+
+fn plans(config: &Config) -> Outcome<Plans> {
+    let plans = Plans::new(&config.limits.plan, config.plans.clone());
+    Ok(plans.ok_or("limits.plan is no plan")?)
 }
 
 /// `commits`: how many there were. `write JOBS CLIENTS`: writes that many rows, a job each, and

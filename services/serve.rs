@@ -149,7 +149,8 @@ pub async fn run(
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
     let inner = inner.deprecating(deprecation).describing(Pages::new()?);
-    let limiter = Limiter::local(clock.clone(), replicas(&store));
+    let limiter = Limiter::new(&config.redis, clock.clone(), replicas(&store))?;
+    limiter.start().await;
     let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
     let auth = AuthLayer { authenticator, required, gate };
     let stack = stack::stack(&config.server, clock, auth, inner);

@@ -130,8 +130,7 @@ impl Told {
 /// True for paths whose calls are not counted.
 #[must_use]
 pub fn is_free(path: &str) -> bool {
-    let below = |root: &&str| path.strip_prefix(*root).is_some_and(is_end);
-    FREE.iter().any(|root| below(&root))
+    FREE.iter().any(|root| path.strip_prefix(root).is_some_and(is_end))
 }
 
 fn is_end(rest: &str) -> bool {
@@ -169,7 +168,7 @@ fn bucket(policy: &'static str, id: u128, rate: Rate) -> Bucket {
 /// which providers give to each of their customers at least.
 fn network(address: IpAddr) -> u128 {
     match address.to_canonical() {
-        IpAddr::V4(address) => u128::from(address.to_ipv6_mapped().to_bits()),
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => address.to_bits() & !u128::from(u64::MAX),
     }
 }
@@ -227,5 +226,64 @@ fn write(verdict: &Verdict, headers: &mut HeaderMap) {
     put(STATES, text);
     if verdict.degraded {
         headers.insert(DEGRADED, HeaderValue::from_static("1"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn space(address: &str) -> u128 {
+        network(address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_network_of_64_bits_is_one_caller() {
+        assert_eq!(space("2001:db8:1:2::1"), space("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(space("2001:db8:1:2::1"), space("2001:db8:1:3::1"));
+        assert_ne!(space("192.0.2.1"), space("192.0.2.2"));
+        assert_eq!(space("192.0.2.1"), space("::ffff:192.0.2.1"), "as a dual socket sees it");
+        assert_ne!(space("192.0.2.1"), space("::1"));
+    }
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        let cases = [(0, 0), (1, 1), (999_999, 1), (1_000_000, 1), (1_000_001, 2)];
+        for (us, expected) in cases {
+            assert_eq!(seconds(us), expected, "{us}");
+        }
+    }
+
+    #[test]
+    fn only_what_costs_nothing_is_free() {
+        for path in ["/healthz", "/readyz", "/docs", "/docs/x.js", "/openapi.json"] {
+            assert!(is_free(path), "{path}");
+        }
+        assert!(is_free("/grpc.health.v1.Health/Check"));
+        for path in ["/", "/v1/agents", "/healthz2", "/docsx", "/grpc.health.v1.Healthy/Check"] {
+            assert!(!is_free(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_longest_wait_and_every_limit_that_was_met() {
+        let local = Local::new(Clock::manual(crate::kernel::Timestamp(0)));
+        let rate = |per| Rate::new(1, Duration::from_secs(per), 1);
+        let buckets = [bucket("a", 0, rate(10)), bucket("b", 0, rate(7)), bucket("c", 0, rate(1))];
+        assert!(local.admit(0, &buckets[..2]).allowed);
+        let verdict = local.admit(0, &buckets);
+        let mut headers = HeaderMap::new();
+        write(&verdict, &mut headers);
+        assert_eq!(headers[STATES], r#""a";r=0;t=10, "b";r=0;t=7, "c";r=1;t=0"#);
+        assert_eq!(headers[POLICIES], r#""a";q=1;w=10, "b";q=1;w=7, "c";q=1;w=1"#);
+        assert_eq!((headers[LIMIT].as_bytes(), headers[RESET].as_bytes()), (&b"1"[..], &b"10"[..]));
+        let error = limited(&verdict);
+        assert_eq!(error.fact("violated_policies"), Some("a,b"));
+        assert_eq!(error.fact("retry_after_s"), Some("10"));
+        let status = tonic::Status::from(error);
+        let retry = tonic_types::StatusExt::get_details_retry_info(&status).unwrap();
+        assert_eq!(retry.retry_delay, Some(Duration::from_secs(10)));
     }
 }

@@ -1,6 +1,7 @@
-//! The arithmetic of a rate limit: the generic cell rate algorithm. One number is kept of a bucket,
-//! the theoretical arrival time (`tat`): the moment at which it will be full again. `local.rs` keeps
-//! it in memory, `gcra.lua` does the same sums in Redis. Pure: reads no time, keeps nothing.
+//! The arithmetic of a rate limit: the generic cell rate algorithm. One number is kept of a
+//! bucket, the theoretical arrival time (`tat`): the moment at which it will be full again.
+//! `local.rs` keeps it in memory, `gcra.lua` does the same sums in Redis. Pure: reads no time,
+//! keeps nothing.
 
 use crate::kernel::plan::Rate;
 
@@ -61,8 +62,8 @@ impl Pace {
 
 /// Takes `cost` from a bucket that was last full, or will be, at `tat`.
 ///
-/// A `tat` further away than an empty bucket needs is taken for that of an empty one: so neither a
-/// clock that went back nor a rate that was raised shuts anybody out.
+/// A `tat` further away than an empty bucket needs is taken for that of an empty one, and must be
+/// kept as such: so neither a clock that went back nor a rate that was raised shuts anybody out.
 #[must_use]
 pub fn decide(tat: Option<i64>, now: i64, pace: Pace, cost: i64) -> Decision {
     let full = now.saturating_add(pace.fill_us());

@@ -61,9 +61,11 @@ impl Local {
         let asked = buckets.iter().map(|bucket| (bucket, tat(bucket), pace(bucket)));
         let granted = gcra::grant(asked.clone().map(|(_, tat, pace)| (tat, pace)), now, cost);
         let verdict = Verdict::of(asked, now, granted, cost);
-        if granted > 0 {
-            for (bucket, state) in buckets.iter().zip(verdict.states()) {
-                shard.put(bucket.name(space), state.reset_at_us, now, |tat| *tat <= now);
+        for (bucket, state) in buckets.iter().zip(verdict.states()) {
+            let (name, tat) = (bucket.name(space), state.reset_at_us);
+            // What was too far away comes nearer, even when nothing is taken.
+            if granted > 0 || shard.get(&name).is_some_and(|kept| *kept > tat) {
+                shard.put(name, tat, now, |tat| *tat <= now);
             }
         }
         verdict

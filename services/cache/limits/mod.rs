@@ -1,11 +1,15 @@
-//! How often callers may call: buckets that fill at a pace, from which every call takes one. Called
-//! by `gateway/rate.rs`, which knows whose buckets a call takes from; here nothing is known of
-//! callers. Never refuses because Redis is away.
+//! How often callers may call: buckets that fill at a pace, from which every call takes one. They
+//! are in Redis, where all processes share them, or in memory. Called by `gateway/rate.rs`, which
+//! knows whose buckets a call takes from; here nothing is known of callers. Never refuses because
+//! Redis is away.
 
 pub mod gcra;
+mod held;
 mod local;
+mod redis;
 mod shards;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,17 +17,20 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::kernel::Clock;
+use crate::kernel::config::RedisConfig;
 use crate::kernel::plan::Rate;
+use crate::kernel::{Clock, Result};
 
+use self::redis::Remote;
 use gcra::Pace;
+use held::Held;
 pub use local::Local;
 
 /// Most buckets that one call takes from.
 pub const BUCKETS_MAX: usize = 4;
 
 /// Time between two looks at how many processes share the limits.
-const COUNT_EVERY: Duration = Duration::from_secs(5);
+const COUNT_EVERY: Duration = Duration::from_secs(2);
 
 /// Tells how many processes live that share the limits; `None` when it cannot be told.
 pub type Replicas = Arc<dyn Fn() -> BoxFuture<'static, Option<u32>> + Send + Sync>;
@@ -88,6 +95,7 @@ struct Shared {
     /// How many processes share the limits, as was last known.
     replicas: AtomicU32,
     count: Option<Replicas>,
+    remote: Option<(Remote, Held)>,
 }
 
 impl Bucket {
@@ -151,28 +159,89 @@ impl Limiter {
     /// Counts in memory; `count` tells with how many processes the limits are shared.
     #[must_use]
     pub fn local(clock: Clock, count: Option<Replicas>) -> Self {
-        let shared = Shared { local: Local::new(clock), replicas: AtomicU32::new(1), count };
+        let local = Local::new(clock);
+        let shared = Shared { local, replicas: AtomicU32::new(1), count, remote: None };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Counts in Redis, if there is one, and in memory while it is away.
+    ///
+    /// # Errors
+    /// When the URL is none.
+    pub fn new(config: &RedisConfig, clock: Clock, count: Option<Replicas>) -> Result<Self> {
+        if !config.is_set() {
+            return Ok(Self::local(clock, count));
+        }
+        let remote = Some((Remote::new(config)?, Held::new(clock.clone())));
+        let (local, replicas) = (Local::new(clock), AtomicU32::new(1));
+        Ok(Self { shared: Arc::new(Shared { local, replicas, count, remote }) })
     }
 
     /// Takes one from each bucket, or none from any when one is empty: at most [`BUCKETS_MAX`], all
     /// of one space.
     pub async fn admit(&self, space: u128, buckets: &[Bucket]) -> Verdict {
+        let Some((remote, held)) = &self.shared.remote else { return self.alone(space, buckets) };
+        if remote.is_up() {
+            let wanted = match held.ask(space, buckets) {
+                ControlFlow::Break(verdict) => return verdict,
+                ControlFlow::Continue(wanted) => wanted,
+            };
+            if let Some(answer) = remote.take(space, buckets, wanted).await {
+                return held.learn(space, buckets, &answer);
+            }
+        }
+        Verdict { degraded: true, ..self.alone(space, buckets) }
+    }
+
+    /// Connects, and learns of other processes. What cannot be reached now is tried again by
+    /// [`Limiter::run`].
+    pub async fn start(&self) {
+        if let Some((remote, _)) = &self.shared.remote {
+            remote.probe().await;
+        }
+        self.count().await;
+    }
+
+    /// Keeps what is known of Redis and of other processes fresh until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        let watching = async {
+            if let Some((remote, _)) = &self.shared.remote {
+                remote.watch(&stop).await;
+            }
+        };
+        let counting = async {
+            while self.shared.count.is_some() {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(COUNT_EVERY) => self.count().await,
+                }
+            }
+        };
+        tokio::join!(watching, counting);
+    }
+
+    /// True while calls are counted where they should be: in Redis, if there is one.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.shared.remote.as_ref().is_none_or(|(remote, _)| remote.is_up())
+    }
+
+    /// How many calls have waited for an answer of Redis.
+    #[must_use]
+    pub fn waits(&self) -> u32 {
+        self.shared.remote.as_ref().map_or(0, |(remote, _)| remote.asked())
+    }
+
+    fn alone(&self, space: u128, buckets: &[Bucket]) -> Verdict {
         let of = self.shared.replicas.load(Ordering::Relaxed);
         self.shared.local.admit_share(space, buckets, of)
     }
 
-    /// Keeps what is known of other processes fresh until `stop`.
-    pub async fn run(&self, stop: CancellationToken) {
+    async fn count(&self) {
         let Some(count) = &self.shared.count else { return };
-        loop {
-            if let Some(replicas) = count().await {
-                self.shared.replicas.store(replicas.max(1), Ordering::Relaxed);
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(COUNT_EVERY) => {}
-            }
+        // The last known number holds where none can be told.
+        if let Some(replicas) = count().await {
+            self.shared.replicas.store(replicas.max(1), Ordering::Relaxed);
         }
     }
 }

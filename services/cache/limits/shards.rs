@@ -1,6 +1,6 @@
-//! A map that many threads share and that cannot grow without end: what has no meaning any more is
-//! dropped now and then, and at most so much is kept. Called by `local.rs` and `held.rs`; knows
-//! nothing of limits.
+//! A map that many threads share and that cannot grow without end: what has no meaning any more
+//! is dropped now and then, and at most so much is kept. Called by `local.rs` and `held.rs`;
+//! knows nothing of limits.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};

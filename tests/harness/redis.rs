@@ -72,12 +72,6 @@ impl Redis {
         format!("[redis]\nurl = {:?}\ntimeout_ms = 2000\n", self.url())
     }
 
-    /// A connection to it.
-    pub fn connection(&self) -> redis::Connection {
-        let client = redis::Client::open(self.url()).expect("a URL");
-        client.get_connection().expect("a connection")
-    }
-
     /// Ends it at once; connections break.
     pub fn kill(&self) {
         self.say("kill");

@@ -163,3 +163,49 @@ async fn a_server_starts_and_serves_without_its_redis() {
     redis.resume();
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_whatever_becomes_of_redis() {
+    let redis = Arc::new(Redis::start());
+    // As it is without tests beside it: many calls are late, and count for themselves.
+    let (config, on) = ("[redis]\ntimeout_ms = 25".to_owned(), Some(Arc::clone(&redis)));
+    let app = App::with(Options { config, redis: on, ..Options::default() }).await;
+    let (done, degraded) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
+    let callers: Vec<_> = Door::ALL
+        .into_iter()
+        .map(|door| {
+            let (client, done, degraded) = (app.door(door), done.clone(), degraded.clone());
+            tokio::spawn(async move {
+                while !done.load(Ordering::Relaxed) {
+                    let answer = client.answer("AgentsService/ListAgents", json!({})).await;
+                    let headers = answer.expect("no call fails").headers;
+                    let alone = headers.contains_key("x-ratelimit-degraded");
+                    degraded.fetch_add(i64::from(alone), Ordering::Relaxed);
+                    assert!(headers["x-ratelimit-limit"] == "1000000", "{headers:?}");
+                }
+            })
+        })
+        .collect();
+    let until_alone = async || {
+        let before = degraded.load(Ordering::Relaxed);
+        let waiting = async {
+            while degraded.load(Ordering::Relaxed) < before + 30 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(WAIT, waiting).await.expect("calls are counted alone");
+    };
+    redis.kill();
+    until_alone().await;
+    redis.restart();
+    redis.stall();
+    until_alone().await;
+    redis.resume();
+    redis.kill();
+    redis.restart();
+    done.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.await.expect("no call fails");
+    }
+    app.stop().await;
+}

@@ -105,8 +105,8 @@ impl Bucket {
 }
 
 impl Verdict {
-    /// The verdict on buckets that were full at a moment, of which `granted` have been taken; 0 of a
-    /// `cost` that is not 0: refused.
+    /// The verdict on buckets that were full at a moment, of which `granted` have been taken; 0 of
+    /// a `cost` that is not 0: refused.
     fn of<'a>(
         asked: impl Iterator<Item = (&'a Bucket, i64, Pace)>,
         now: i64,

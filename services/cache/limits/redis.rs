@@ -3,7 +3,7 @@
 //! only the prober does, in the background. Called by `mod.rs`; what happens without an answer is
 //! decided there.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::gcra::Pace;
 use super::{BUCKETS_MAX, Bucket};
 use crate::kernel::config::RedisConfig;
 use crate::kernel::plan::Rate;
-use crate::kernel::{Error, Result};
+use crate::kernel::{self, Error};
 
 /// Failures in a row after which Redis is taken to be away.
 const FAILURES_MAX: u32 = 5;
@@ -56,6 +56,8 @@ pub(super) struct Remote {
     /// The way to Redis; none while it is away.
     link: Mutex<Option<Arc<Link>>>,
     lost: Notify,
+    /// True when it has been told that Redis cannot be reached.
+    told: AtomicBool,
     /// Questions that calls have waited for, answered or not.
     asked: AtomicU32,
 }
@@ -68,7 +70,7 @@ struct Link {
 
 impl Remote {
     /// For the Redis of a URL; nothing is connected yet.
-    pub(super) fn new(config: &RedisConfig) -> Result<Self> {
+    pub(super) fn new(config: &RedisConfig) -> kernel::Result<Self> {
         let client = Client::open(config.url.expose_secret()).map_err(Error::internal)?;
         Ok(Self {
             client,
@@ -78,6 +80,7 @@ impl Remote {
             connect_timeout: Duration::from_millis(config.connect_timeout_ms),
             link: Mutex::new(None),
             lost: Notify::new(),
+            told: AtomicBool::new(false),
             asked: AtomicU32::new(0),
         })
     }
@@ -120,23 +123,39 @@ impl Remote {
             self.take_by(&link, 0, &[PROBED], 1).await;
             return;
         }
+        match self.connect().await {
+            Ok(link) => {
+                *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+                self.told.store(false, Ordering::Relaxed);
+                tracing::info!("limits are counted in Redis");
+            }
+            // Once, and not each second.
+            Err(why) if !self.told.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(why, "Redis cannot be reached: each process counts limits alone");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// A new way to Redis, on which a probe was answered.
+    async fn connect(&self) -> Result<Arc<Link>, String> {
+        let late = |_| "no answer in time".to_owned();
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(Some(self.connect_timeout));
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
         // Twice: to connect, and to be greeted.
-        let Ok(Ok(connection)) = timeout(2 * self.connect_timeout, connecting).await else {
-            return;
-        };
+        let connection = timeout(2 * self.connect_timeout, connecting).await.map_err(late)?;
+        let connection = connection.map_err(|error| error.to_string())?;
         let link = Arc::new(Link { connection, failures: AtomicU32::new(0) });
-        // The first call of a script brings it there, which may take three round trips.
-        for _ in 0..2 {
-            if self.take_by(&link, 0, &[PROBED], 1).await.is_some() {
-                tracing::info!("limits are counted in Redis");
-                *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
-                return;
-            }
-        }
+        // The first call of a script brings it there, which takes three round trips.
+        let mut connection = link.connection.clone();
+        let bringing = self.script.load_async(&mut connection);
+        let brought = timeout(self.connect_timeout, bringing).await.map_err(late)?;
+        brought.map_err(|error| error.to_string())?;
+        let probe = timeout(self.timeout, self.invoke(&link, 0, &[PROBED], 1)).await;
+        probe.map_err(late)?.map_err(|error| error.to_string())?;
+        Ok(link)
     }
 
     fn link(&self) -> Option<Arc<Link>> {
@@ -194,10 +213,12 @@ impl Remote {
             return;
         }
         let mut current = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
-            *current = None;
+        let lost = current.take_if(|current| Arc::ptr_eq(current, link));
+        drop(current);
+        if lost.is_some() {
+            self.told.store(true, Ordering::Relaxed);
             self.lost.notify_one();
-            tracing::warn!(why, "Redis is away: limits are counted by each process alone");
+            tracing::warn!(why, "Redis is away: each process counts limits alone");
         }
     }
 }

@@ -3,7 +3,6 @@
 //! `request.rs` writes the headers, so that every answer has them. Counts nothing itself: that is
 //! `cache/limits`.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 
@@ -21,6 +20,9 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const DEGRADED: HeaderName = HeaderName::from_static("x-ratelimit-degraded");
 const POLICIES: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATES: HeaderName = HeaderName::from_static("ratelimit");
+
+/// How many of them an answer has, at most.
+const HEADERS: usize = 6;
 
 /// Scope of the methods that create runs, which a plan may limit apart.
 const CREATES_RUNS: &str = "runs:create";
@@ -208,8 +210,9 @@ fn seconds(us: i64) -> i64 {
 /// draft-ietf-httpapi-ratelimit-headers, of all buckets.
 fn write(verdict: &Verdict, headers: &mut HeaderMap) {
     let Some(tightest) = verdict.tightest() else { return };
-    // All values in one piece of memory.
+    // All values in one piece of memory, and the map grows once.
     let mut text = BytesMut::with_capacity(48 + 96 * verdict.states().len());
+    headers.reserve(HEADERS);
     let mut put = |name, text: BytesMut| {
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
             headers.insert(name, value);
@@ -217,23 +220,39 @@ fn write(verdict: &Verdict, headers: &mut HeaderMap) {
     };
     let State { limit, remaining, reset_at_us, .. } = *tightest;
     for (name, value) in [(LIMIT, limit), (REMAINING, remaining), (RESET, seconds(reset_at_us))] {
-        let _never = write!(text, "{value}");
+        number(&mut text, value);
         put(name, text.split());
     }
-    let comma = |i| if i == 0 { "" } else { ", " };
-    for (i, state) in verdict.states().iter().enumerate() {
-        let (q, w) = (state.limit, seconds(state.window_us).max(1));
-        let _never = write!(text, "{}\"{}\";q={q};w={w}", comma(i), state.policy);
-    }
+    list(&mut text, verdict, |state| {
+        [(";q=", state.limit), (";w=", seconds(state.window_us).max(1))]
+    });
     put(POLICIES, text.split());
-    for (i, state) in verdict.states().iter().enumerate() {
-        let (r, t) = (state.remaining, seconds(state.next_us));
-        let _never = write!(text, "{}\"{}\";r={r};t={t}", comma(i), state.policy);
-    }
+    list(&mut text, verdict, |state| [(";r=", state.remaining), (";t=", seconds(state.next_us))]);
     put(STATES, text);
     if verdict.degraded {
         headers.insert(DEGRADED, HeaderValue::from_static("1"));
     }
+}
+
+/// A list of all buckets, each with some parameters, as structured fields have it.
+fn list(
+    text: &mut BytesMut,
+    verdict: &Verdict,
+    parameters: impl Fn(&State) -> [(&'static str, i64); 2],
+) {
+    for (i, state) in verdict.states().iter().enumerate() {
+        text.extend_from_slice(if i == 0 { b"\"" } else { b", \"" });
+        text.extend_from_slice(state.policy.as_bytes());
+        text.extend_from_slice(b"\"");
+        for (name, value) in parameters(state) {
+            text.extend_from_slice(name.as_bytes());
+            number(text, value);
+        }
+    }
+}
+
+fn number(text: &mut BytesMut, value: i64) {
+    text.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 #[cfg(test)]

@@ -2,13 +2,16 @@
 //! not be asked again at once, and some that were taken ahead for callers who call very often.
 //! Called by `mod.rs` around every question to Redis; never asks itself.
 //!
+//! Of callers who call very often one call at a time asks, for itself, for those that have come
+//! meanwhile, and ahead.
+//!
 //! **Bound.** A caller that calls a set of buckets more than [`HOT_PER_S`] times a second here
 //! gets its lease: [`LEASE_MAX`] at a time, or a hundredth of the smallest bucket, that end after
 //! a second. All of it has been taken in Redis, so nothing is admitted twice; but what was taken
 //! in one second may be used in the next. In any window a set of buckets can thus admit at most
 //! one lease for each process more than its plan says. What ends unused is lost to the caller.
 
-use std::ops::ControlFlow;
+use tokio::sync::oneshot;
 
 use super::gcra::Pace;
 use super::redis::Answer;
@@ -31,6 +34,26 @@ const ASKING_US: i64 = 1_000_000;
 
 /// Sets of buckets that are known at once.
 const SETS_MAX: usize = 1 << 17;
+
+/// What becomes of a call.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "taken apart where it was made")]
+pub(super) enum Turn {
+    /// It is decided.
+    Decided(Verdict),
+    /// Redis must be asked for so many.
+    Ask(i64),
+    /// Another call asks for this one too, and tells.
+    Wait(oneshot::Receiver<Turn>),
+}
+
+/// A call that asks for others too. When it ends before it was answered, they learn of that.
+pub(super) struct Asking<'a> {
+    held: &'a Held,
+    space: u128,
+    buckets: &'a [Bucket],
+    is_open: bool,
+}
 
 /// The buckets of a call, as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,8 +78,9 @@ struct Set {
     counted_us: i64,
     calls: u32,
     calls_before: u32,
-    /// Until when somebody asks for a lease.
+    /// Until when somebody asks for a lease, and who waits for the answer.
     asking_us: i64,
+    waiting: Vec<oneshot::Sender<Turn>>,
 }
 
 /// All that this process knows.
@@ -72,54 +96,88 @@ impl Held {
         Self { clock, sets: Shards::new(SETS_MAX) }
     }
 
-    /// What becomes of a call; or for how many Redis must be asked.
-    pub(super) fn ask(&self, space: u128, buckets: &[Bucket]) -> ControlFlow<Verdict, i64> {
-        let Some(name) = SetName::of(space, buckets) else { return ControlFlow::Continue(1) };
+    /// What becomes of a call.
+    pub(super) fn ask(&self, space: u128, buckets: &[Bucket]) -> Turn {
+        let Some(name) = SetName::of(space, buckets) else { return Turn::Ask(1) };
         let now = self.clock.now().0;
         let mut shard = self.sets.lock(space);
-        let Some(set) = kept(&mut shard, name, now) else { return ControlFlow::Continue(1) };
+        let Some(set) = kept(&mut shard, name, now) else { return Turn::Ask(1) };
         set.count(now);
         if set.is_held(now, buckets) {
-            return ControlFlow::Break(set.decide(now, buckets));
+            return Turn::Decided(set.decide(now, buckets));
         }
         let lease = lease(buckets);
-        if lease < 2 || now < set.asking_us || set.calls.max(set.calls_before) <= HOT_PER_S {
-            return ControlFlow::Continue(1);
+        if lease < 2 || set.calls.max(set.calls_before) <= HOT_PER_S {
+            return Turn::Ask(1);
         }
         // Only one asks ahead, so that there is never more than one lease.
+        if now < set.asking_us {
+            let (tell, told) = oneshot::channel();
+            set.waiting.push(tell);
+            return Turn::Wait(told);
+        }
         set.asking_us = now + ASKING_US;
-        ControlFlow::Continue(lease)
+        Turn::Ask(lease + count(&set.waiting))
     }
 
-    /// Keeps what Redis has answered, and tells what becomes of the call.
-    pub(super) fn learn(&self, space: u128, buckets: &[Bucket], answer: &Answer) -> Verdict {
-        let paces = || buckets.iter().map(|bucket| (bucket, Pace::of(bucket.rate)));
-        let asked = paces().zip(answer.tats).map(|((bucket, pace), tat)| (bucket, tat, pace));
-        // What was taken ahead is still there for this caller.
-        let verdict = Verdict::of(asked, answer.now_us, answer.granted.min(1), 1);
-        let now = self.clock.now().0;
-        let for_us = match answer.granted {
-            0 => verdict.retry_after_us().min(HOLD_US),
-            1 if answer.wanted == 1 => return verdict,
-            _ => HOLD_US,
-        };
-        let Some(name) = SetName::of(space, buckets) else { return verdict };
-        let mut shard = self.sets.lock(space);
-        let Some(set) = kept(&mut shard, name, now) else { return verdict };
-        if answer.wanted > 1 {
+    /// Marks that a call asks, for others too unless it asks for one.
+    pub(super) fn asking<'a>(
+        &'a self,
+        space: u128,
+        buckets: &'a [Bucket],
+        wanted: i64,
+    ) -> Asking<'a> {
+        Asking { held: self, space, buckets, is_open: wanted > 1 }
+    }
+
+    /// Tells those that wait that there is no answer.
+    fn give_up(&self, space: u128, buckets: &[Bucket]) {
+        let Some(name) = SetName::of(space, buckets) else { return };
+        if let Some(set) = self.sets.lock(space).get_mut(&name) {
             set.asking_us = 0;
+            set.waiting.clear();
         }
-        if answer.granted == 1 || set.tokens > 0 && set.is_held(now, buckets) {
+    }
+}
+
+impl Asking<'_> {
+    /// Keeps what Redis has answered, and tells what becomes of the call.
+    pub(super) fn learn(mut self, answer: &Answer) -> Verdict {
+        self.is_open = false;
+        let paces = self.buckets.iter().map(|bucket| (bucket, Pace::of(bucket.rate)));
+        let known = paces.zip(answer.tats).map(|((bucket, pace), tat)| (bucket, tat, pace));
+        // What was taken ahead is still there for this caller.
+        let verdict = Verdict::of(known.clone(), answer.now_us, answer.granted.min(1), 1);
+        if answer.wanted == 1 && verdict.allowed {
             return verdict;
         }
-        set.tokens = (answer.granted - 1).max(0);
-        set.held_us = (now, now + for_us);
-        set.ahead_us = answer.now_us - now;
-        set.buckets = [None; BUCKETS_MAX];
-        for (((_, pace), tat), kept) in paces().zip(answer.tats).zip(&mut set.buckets) {
-            *kept = Some((pace, tat + pace.emission_us * answer.granted));
+        let Some(name) = SetName::of(self.space, self.buckets) else { return verdict };
+        let now = self.held.clock.now().0;
+        let mut shard = self.held.sets.lock(self.space);
+        let Some(set) = kept(&mut shard, name, now) else { return verdict };
+        let is_news = set.tokens == 0 || !set.is_held(now, self.buckets);
+        if is_news {
+            let for_us = if verdict.allowed { HOLD_US } else { verdict.retry_after_us() };
+            set.tokens = (answer.granted - 1).max(0);
+            set.held_us = (now, now + for_us.min(HOLD_US));
+            set.ahead_us = answer.now_us - now;
+            set.buckets = [None; BUCKETS_MAX];
+            for ((_, tat, pace), kept) in known.zip(&mut set.buckets) {
+                *kept = Some((pace, tat + pace.emission_us * answer.granted));
+            }
+        }
+        if answer.wanted > 1 {
+            set.answer(now, self.buckets, is_news && answer.granted < answer.wanted);
         }
         verdict
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.held.give_up(self.space, self.buckets);
+        }
     }
 }
 
@@ -149,6 +207,30 @@ impl Set {
             && same().all(|(pace, bucket)| pace == Some(Pace::of(bucket.rate)))
     }
 
+    /// Tells those that wait: as many as there are tokens; the others, that a bucket is empty, or
+    /// one of them, to ask for all that are left.
+    fn answer(&mut self, now: i64, buckets: &[Bucket], is_empty: bool) {
+        self.asking_us = 0;
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter();
+        while self.tokens > 0 || is_empty {
+            let Some(tell) = waiting.next() else { return };
+            // Who waits no more leaves its token to the next.
+            if !tell.is_closed() {
+                let _gone = tell.send(Turn::Decided(self.decide(now, buckets)));
+            }
+        }
+        // Nothing is left of what was granted: not that a bucket is empty.
+        self.held_us = (0, 0);
+        while let Some(tell) = waiting.next() {
+            let others = count(waiting.as_slice());
+            if tell.send(Turn::Ask(lease(buckets) + others)).is_ok() {
+                self.asking_us = now + ASKING_US;
+                self.waiting = waiting.collect();
+                return;
+            }
+        }
+    }
+
     /// The verdict on a call by what is known: allowed with one of the lease, or refused.
     fn decide(&mut self, now: i64, buckets: &[Bucket]) -> Verdict {
         let cost = i64::from(self.tokens == 0);
@@ -170,6 +252,10 @@ fn kept(shard: &mut Shard<SetName, Set>, name: SetName, now: i64) -> Option<&mut
         shard.put(name, Set::default(), now, |set| idle(set) && set.held_us.1 <= now);
     }
     shard.get_mut(&name)
+}
+
+fn count(waiting: &[oneshot::Sender<Turn>]) -> i64 {
+    i64::try_from(waiting.len()).unwrap_or(i64::MAX)
 }
 
 /// How many are taken ahead.
@@ -198,21 +284,25 @@ mod tests {
 
     fn wanted(held: &Held, rate: Rate) -> i64 {
         match held.ask(1, &bucket(rate)) {
-            ControlFlow::Continue(wanted) => wanted,
-            ControlFlow::Break(verdict) => panic!("{verdict:?}"),
+            Turn::Ask(wanted) => wanted,
+            other => panic!("{other:?}"),
         }
     }
 
     fn known(held: &Held, rate: Rate) -> Verdict {
         match held.ask(1, &bucket(rate)) {
-            ControlFlow::Break(verdict) => verdict,
-            ControlFlow::Continue(wanted) => panic!("asks for {wanted}"),
+            Turn::Decided(verdict) => verdict,
+            other => panic!("{other:?}"),
         }
     }
 
     fn answer(clock: &Clock, wanted: i64, granted: i64, used_us: i64) -> Answer {
         let now_us = clock.now().0 + AHEAD_US;
         Answer { wanted, granted, now_us, tats: [now_us + used_us; BUCKETS_MAX] }
+    }
+
+    fn learn(held: &Held, rate: Rate, answer: &Answer) -> Verdict {
+        held.asking(1, &bucket(rate), answer.wanted).learn(answer)
     }
 
     /// As many calls as make it hot.
@@ -228,8 +318,7 @@ mod tests {
         let held = Held::new(clock.clone());
         heat(&held, BIG);
         assert_eq!(wanted(&held, BIG), LEASE_MAX);
-        assert_eq!(wanted(&held, BIG), 1, "another asks for the lease");
-        let verdict = held.learn(1, &bucket(BIG), &answer(&clock, 10, 10, 0));
+        let verdict = learn(&held, BIG, &answer(&clock, 10, 10, 0));
         assert_eq!((verdict.allowed, verdict.states()[0].remaining), (true, 99_999));
         for left in (99_996..=99_998).rev() {
             let verdict = known(&held, BIG);
@@ -249,14 +338,59 @@ mod tests {
         let held = Held::new(clock.clone());
         heat(&held, BIG);
         assert_eq!(wanted(&held, BIG), LEASE_MAX);
-        held.learn(1, &bucket(BIG), &answer(&clock, 10, 10, 0));
+        learn(&held, BIG, &answer(&clock, 10, 10, 0));
         for _ in 1..LEASE_MAX {
             assert!(known(&held, BIG).allowed);
         }
         assert_eq!(wanted(&held, BIG), LEASE_MAX);
-        // Nobody answers: the next is asked for a second later.
-        assert_eq!(wanted(&held, BIG), 1);
-        clock.advance(Duration::from_secs(1));
+    }
+
+    fn waits(held: &Held) -> oneshot::Receiver<Turn> {
+        match held.ask(1, &bucket(BIG)) {
+            Turn::Wait(told) => told,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn left(told: &mut oneshot::Receiver<Turn>) -> (bool, i64) {
+        match told.try_recv() {
+            Ok(Turn::Decided(verdict)) => (verdict.allowed, verdict.states()[0].remaining),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_asks_for_all_that_wait() {
+        let clock = Clock::manual(START);
+        let held = Held::new(clock.clone());
+        heat(&held, BIG);
+        assert_eq!(wanted(&held, BIG), LEASE_MAX);
+        let mut waiting: Vec<_> = (0..15).map(|_| waits(&held)).collect();
+        drop(waiting.remove(3));
+        learn(&held, BIG, &answer(&clock, 10, 10, 0));
+        // One has asked, 9 are told, and the next asks for the other 4 and ahead.
+        for (i, told) in waiting[..9].iter_mut().enumerate() {
+            assert_eq!(left(told), (true, 99_998 - i64::try_from(i).unwrap()));
+        }
+        assert!(matches!(waiting[9].try_recv(), Ok(Turn::Ask(14))));
+        waiting.push(waits(&held));
+        // There were only 3 left.
+        learn(&held, BIG, &answer(&clock, 14, 3, 99_997_000));
+        let told: Vec<_> = waiting[10..].iter_mut().map(left).collect();
+        assert_eq!(told, [(true, 1), (true, 0), (false, 0), (false, 0), (false, 0)]);
+    }
+
+    #[test]
+    fn who_waits_is_told_when_there_is_no_answer() {
+        let held = Held::new(Clock::manual(START));
+        heat(&held, BIG);
+        let ahead = wanted(&held, BIG);
+        let buckets = bucket(BIG);
+        let asking = held.asking(1, &buckets, ahead);
+        let mut told = waits(&held);
+        assert!(matches!(told.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+        drop(asking);
+        assert!(matches!(told.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
         assert_eq!(wanted(&held, BIG), LEASE_MAX);
     }
 
@@ -279,13 +413,13 @@ mod tests {
         let held = Held::new(clock.clone());
         assert_eq!(wanted(&held, SMALL), 1);
         let empty = answer(&clock, 1, 0, 149_400_000);
-        let verdict = held.learn(1, &bucket(SMALL), &empty);
+        let verdict = learn(&held, SMALL, &empty);
         assert_eq!((verdict.allowed, verdict.retry_after_us()), (false, 400_000));
         clock.advance(Duration::from_micros(399_999));
         let verdict = known(&held, SMALL);
         assert_eq!((verdict.allowed, verdict.retry_after_us()), (false, 1));
         // Another bucket, and the same at another pace, is asked for.
-        assert!(matches!(held.ask(2, &bucket(SMALL)), ControlFlow::Continue(1)));
+        assert!(matches!(held.ask(2, &bucket(SMALL)), Turn::Ask(1)));
         assert_eq!(wanted(&held, BIG), 1);
         clock.advance(Duration::from_micros(1));
         assert_eq!(wanted(&held, SMALL), 1);
@@ -297,7 +431,7 @@ mod tests {
         let clock = Clock::manual(START);
         let held = Held::new(clock.clone());
         assert_eq!(wanted(&held, slow), 1);
-        held.learn(1, &bucket(slow), &answer(&clock, 1, 0, 3_600_000_000));
+        learn(&held, slow, &answer(&clock, 1, 0, 3_600_000_000));
         assert_eq!(known(&held, slow).retry_after_us(), 3_600_000_000);
         clock.advance(Duration::from_secs(1));
         assert_eq!(wanted(&held, slow), 1, "its plan may have changed");

@@ -9,7 +9,6 @@ mod local;
 mod redis;
 mod shards;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -23,7 +22,7 @@ use crate::kernel::{Clock, Result};
 
 use self::redis::Remote;
 use gcra::Pace;
-use held::Held;
+use held::{Held, Turn};
 pub use local::Local;
 
 /// Most buckets that one call takes from.
@@ -181,16 +180,11 @@ impl Limiter {
     /// of one space.
     pub async fn admit(&self, space: u128, buckets: &[Bucket]) -> Verdict {
         let Some((remote, held)) = &self.shared.remote else { return self.alone(space, buckets) };
-        if remote.is_up() {
-            let wanted = match held.ask(space, buckets) {
-                ControlFlow::Break(verdict) => return verdict,
-                ControlFlow::Continue(wanted) => wanted,
-            };
-            if let Some(answer) = remote.take(space, buckets, wanted).await {
-                return held.learn(space, buckets, &answer);
-            }
-        }
-        Verdict { degraded: true, ..self.alone(space, buckets) }
+        let shared = match remote.is_up() {
+            true => together(remote, held, space, buckets).await,
+            false => None,
+        };
+        shared.unwrap_or_else(|| Verdict { degraded: true, ..self.alone(space, buckets) })
     }
 
     /// Connects, and learns of other processes. What cannot be reached now is tried again by
@@ -243,5 +237,27 @@ impl Limiter {
         if let Some(replicas) = count().await {
             self.shared.replicas.store(replicas.max(1), Ordering::Relaxed);
         }
+    }
+}
+
+/// What all processes have together; `None` when Redis does not answer.
+async fn together(
+    remote: &Remote,
+    held: &Held,
+    space: u128,
+    buckets: &[Bucket],
+) -> Option<Verdict> {
+    let mut turn = held.ask(space, buckets);
+    if let Turn::Wait(told) = turn {
+        turn = tokio::time::timeout(remote.patience(), told).await.ok()?.ok()?;
+    }
+    match turn {
+        Turn::Decided(verdict) => Some(verdict),
+        Turn::Ask(wanted) => {
+            let asking = held.asking(space, buckets, wanted);
+            let answer = remote.take(space, buckets, wanted).await?;
+            Some(asking.learn(&answer))
+        }
+        Turn::Wait(_) => None,
     }
 }

@@ -90,7 +90,12 @@ impl Remote {
         self.link().is_some()
     }
 
-    /// How many calls have waited for Redis.
+    /// How long a call waits.
+    pub(super) fn patience(&self) -> Duration {
+        self.timeout
+    }
+
+    /// How many calls have asked Redis.
     pub(super) fn asked(&self) -> u32 {
         self.asked.load(Ordering::Relaxed)
     }

@@ -18,6 +18,7 @@ use tower::ServiceBuilder;
 
 use crate::agents::Agents;
 use crate::cache::Bus;
+use crate::cache::limits::{Limiter, Replicas};
 use crate::engine::Engine;
 use crate::gateway::auth::{AuthLayer, Authenticator, Required};
 use crate::gateway::dispatch::Dispatch;
@@ -25,6 +26,7 @@ use crate::gateway::health::Health;
 use crate::gateway::idempotency::IdempotencyLayer;
 use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
+use crate::gateway::rate::Gate;
 use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack, tls};
@@ -177,6 +179,9 @@ pub async fn run(
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
     let inner = inner.deprecating(deprecation).describing(Pages::new()?);
+    let limiter = Limiter::new(&config.redis, clock.clone(), replicas(&store))?;
+    limiter.start().await;
+    let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
     let idempotency = IdempotencyLayer {
         store: store.clone(),
         pepper,
@@ -184,11 +189,10 @@ pub async fn run(
         keep: Duration::from_secs(config.limits.idempotency_hours * 3600),
         body_bytes_max: config.server.body_bytes_max,
     };
-    let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required });
+    let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required, gate });
     let stack = stack::stack(&config.server, clock, guard.layer(idempotency), inner);
 
-    let (port_ends, engine_ends) = (CancellationToken::new(), CancellationToken::new());
-    let upkeep_ends = CancellationToken::new();
+    let [port_ends, engine_ends, calls_end] = [(); 3].map(|()| CancellationToken::new());
     let limits = PortLimits {
         connections_max: config.server.connections_max,
         idle_max: Duration::from_secs(config.server.idle_seconds_max),
@@ -197,7 +201,7 @@ pub async fn run(
     let serving = async {
         port::serve(listener, stack, port_ends.cancelled(), limits, tls).await;
         // No call changes anything any more.
-        upkeep_ends.cancel();
+        calls_end.cancel();
     };
     let reloading = async {
         if let Some(reloader) = reloader {
@@ -212,7 +216,8 @@ pub async fn run(
         worked
     };
     let noting = recorder.run();
-    let keeping = upkeep.run(upkeep_ends.cancelled());
+    let keeping = upkeep.run(calls_end.cancelled());
+    let counting = limiter.run(calls_end.clone());
     let stopping = async {
         tokio::select! {
             () = stop => {}
@@ -226,8 +231,8 @@ pub async fn run(
         port_ends.cancel();
         engine_ends.cancel();
     };
-    let (_, _, worked, _, _, _) =
-        tokio::join!(serving, reloading, working, noting, keeping, stopping);
+    let (_, _, worked, ..) =
+        tokio::join!(serving, reloading, working, noting, keeping, counting, stopping);
     store.close().await;
     worked
 }
@@ -371,6 +376,21 @@ fn required(rest: Transcoder) -> Required {
     Arc::new(move |dialect, request| match dialect {
         Dialect::Rest => method(rest.find(request)?),
         Dialect::Grpc | Dialect::GrpcWeb => method(request.uri().path()),
+    })
+}
+
+/// Tells how many processes share the limits: those that work on the store; none but this one on
+/// SQLite.
+fn replicas(store: &Store) -> Option<Replicas> {
+    let store = store.clone();
+    (!store.is_exclusive()).then(|| -> Replicas {
+        Arc::new(move || {
+            let store = store.clone();
+            Box::pin(async move {
+                let workers = store::workers::list(store.read()).await.ok()?;
+                u32::try_from(workers.len()).ok()
+            })
+        })
     })
 }
 

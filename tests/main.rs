@@ -25,6 +25,7 @@ mod isolation;
 mod json;
 mod keys;
 mod lasting;
+mod limits;
 mod openapi;
 mod oracle;
 mod probe;

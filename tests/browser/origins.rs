@@ -17,7 +17,8 @@ const STRANGER: &str = "https://elsewhere.example";
 /// Every header of an answer that we send and that browsers hide, those that gRPC-Web is told by
 /// first.
 const PROMISED: &str = "grpc-status grpc-message grpc-status-details-bin x-request-id allow etag \
-    retry-after www-authenticate accept-encoding deprecation sunset link";
+    retry-after www-authenticate accept-encoding deprecation sunset link x-ratelimit-limit \
+    x-ratelimit-remaining x-ratelimit-reset x-ratelimit-degraded ratelimit ratelimit-policy";
 
 /// A request by hand, with the admin key unless another header says who calls.
 async fn ask(app: &App, line: &str, headers: &[(&str, &str)]) -> Response {

@@ -199,7 +199,7 @@ async fn product(listener: &TcpListener, file: &Path) -> Outcome<Server> {
     Ok(server)
 }
 
-/// The product's layers, put together as `serve.rs` does it, over services that answer from memory.
+/// The product's layers, put together as `serve` does it, over services that answer from memory.
 async fn gateway(kind: Kind, listener: TcpListener, folder: &Path) -> Outcome<()> {
     let file = folder.join(format!("{}.db", kind.name()));
     let Server { config, store, .. } = product(&listener, &file).await?;

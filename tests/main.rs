@@ -29,6 +29,7 @@ mod limits;
 mod openapi;
 mod oracle;
 mod probe;
+mod revocation;
 mod runs;
 mod runtime;
 mod seeds;

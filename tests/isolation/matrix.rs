@@ -133,8 +133,8 @@ async fn made(caller: &Client, method: &MethodDescriptor, fields: Value) -> (boo
 }
 
 /// The other side of the same coin, without which the test above could pass for a wrong reason:
-/// with the caller's own ids every method answers. And the same call of another tenant, with the same
-/// idempotency key, is another call.
+/// with the caller's own ids every method answers. And the same call of another tenant, with the
+/// same idempotency key, is another call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_call_of_another_tenant_is_another_call() {
     let world = World::new().await;

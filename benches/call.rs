@@ -24,7 +24,7 @@ use super::table::{Rounds, table};
 use super::{Outcome, Size};
 
 /// Connections of the HTTP/1.1 load.
-const CLIENTS: usize = 16;
+pub(super) const CLIENTS: usize = 16;
 
 /// Connections of the gRPC load, and calls at once on each.
 const CHANNELS: (usize, usize) = (4, 8);
@@ -32,7 +32,8 @@ const CHANNELS: (usize, usize) = (4, 8);
 /// What the product answered.
 pub(super) struct Samples {
     agent_id: String,
-    run_id: String,
+    /// Id of the run.
+    pub(super) run_id: String,
     /// One run.
     pub(super) run: Vec<u8>,
     /// Lists of 20 and of 50.
@@ -279,7 +280,7 @@ fn word(value: &Value, name: &str) -> Outcome<String> {
 }
 
 /// Gets the run over gRPC, again and again.
-async fn get_runs(ready: &Ready, run_id: &str, calls: usize) -> Outcome<()> {
+pub(super) async fn get_runs(ready: &Ready, run_id: &str, calls: usize) -> Outcome<()> {
     let (channels, at_once) = CHANNELS;
     let key = format!("Bearer {}", ready.key).parse::<MetadataValue<_>>()?;
     let mut all = JoinSet::new();

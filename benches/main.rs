@@ -9,9 +9,13 @@ mod codec;
 #[path = "../tests/oracle/envoy.rs"]
 mod envoy;
 mod hand;
+mod limits;
 mod load;
 mod machine;
 mod memory;
+#[expect(dead_code, reason = "the tests do more with it")]
+#[path = "../tests/harness/redis.rs"]
+mod redis;
 mod runs;
 mod server;
 mod table;
@@ -70,6 +74,8 @@ enum Child {
 enum Part {
     /// REST and gRPC calls.
     Calls,
+    /// The same calls with limits, and without.
+    Limits,
     /// Runs, from created to completed.
     Runs,
     /// JSON alone.
@@ -111,11 +117,14 @@ async fn command(arguments: Arguments) -> Outcome<()> {
     let size = Size { rounds: arguments.rounds.max(1), calls: arguments.calls.max(100) };
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     let mut text = machine::describe();
-    if wanted(Part::Calls) || wanted(Part::Codec) {
+    if [Part::Calls, Part::Limits, Part::Codec].into_iter().any(wanted) {
         let samples = call::samples(folder.path()).await?;
         if wanted(Part::Calls) {
             text +=
                 &call::measure(folder.path(), &samples, arguments.envoy.as_deref(), size).await?;
+        }
+        if wanted(Part::Limits) {
+            text += &limits::measure(folder.path(), &samples, size).await?;
         }
         if wanted(Part::Codec) {
             text += &codec::measure(&samples, size)?;

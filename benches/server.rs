@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use runplane::cache::limits::Limiter;
 use runplane::gateway::auth::{AuthLayer, Authenticator, Required};
 use runplane::gateway::dispatch::Dispatch;
 use runplane::gateway::health::Health;
 use runplane::gateway::port::PortLimits;
+use runplane::gateway::rate::Gate;
 use runplane::gateway::rest::{Transcoder, TranscoderOptions};
 use runplane::gateway::{Dialect, port, stack};
 use runplane::kernel::caller::Grant;
 use runplane::kernel::config::{Config, Plans};
-use runplane::kernel::{Environment, telemetry};
+use runplane::kernel::{Clock, Environment, telemetry};
 use runplane::keys::pepper;
 use runplane::proto::DESCRIPTOR_SET;
 use runplane::proto::rest::{Services, method};
@@ -36,6 +38,7 @@ use tonic::transport::server::TcpIncoming;
 use super::child::Ready;
 use super::envoy::{Envoy, Setup};
 use super::memory::Memory;
+use super::redis::Redis;
 use super::{Outcome, hand};
 
 const LIMITS: PortLimits = PortLimits {
@@ -53,6 +56,10 @@ pub(super) enum Kind {
     Transcoder,
     /// The product's whole stack of layers, with keys, over the same services.
     Gateway,
+    /// The same, with no limit on how often a key may call.
+    Open,
+    /// The same, with limits that are counted in Redis.
+    Redis,
     /// axum and serde by hand, from memory.
     Hand,
     /// tonic alone, from memory.
@@ -71,6 +78,8 @@ impl Kind {
             Self::Full => "full",
             Self::Transcoder => "transcoder",
             Self::Gateway => "gateway",
+            Self::Open => "open",
+            Self::Redis => "redis",
             Self::Hand => "hand",
             Self::Tonic => "tonic",
             Self::Envoy => "envoy",
@@ -85,8 +94,8 @@ pub(super) async fn serve(kind: Kind, folder: &Path, envoy: Option<&Path>) -> Ou
     if kind == Kind::Full {
         return full(listener, folder).await;
     }
-    if kind == Kind::Gateway {
-        return gateway(listener, folder).await;
+    if matches!(kind, Kind::Gateway | Kind::Open | Kind::Redis) {
+        return gateway(kind, listener, folder).await;
     }
     let address = listener.local_addr()?;
     let mut ready = Ready { address: address.to_string(), key: String::new(), beside: None };
@@ -123,7 +132,7 @@ async fn from_memory(kind: Kind, listener: TcpListener, folder: &Path) -> Outcom
             let router = tonic::transport::Server::builder().add_service(service);
             router.serve_with_incoming_shutdown(incoming, ended).await?;
         }
-        Kind::Full | Kind::Gateway | Kind::RestOverGrpc => {
+        Kind::Full | Kind::Gateway | Kind::Open | Kind::Redis | Kind::RestOverGrpc => {
             return Err(format!("{} is served elsewhere", kind.name()).into());
         }
     }
@@ -190,12 +199,13 @@ async fn product(listener: &TcpListener, file: &Path) -> Outcome<Server> {
     Ok(server)
 }
 
-/// The product's layers, put together as `serve.rs` does it, over services that answer from memory.
-async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
-    let Server { config, store, .. } = product(&listener, &folder.join("gateway.db")).await?;
+/// The product's layers, put together as `serve` does it, over services that answer from memory.
+async fn gateway(kind: Kind, listener: TcpListener, folder: &Path) -> Outcome<()> {
+    let file = folder.join(format!("{}.db", kind.name()));
+    let Server { config, store, .. } = product(&listener, &file).await?;
     let (clock, pepper) = (store.clock().clone(), pepper::load(&config.auth, &config.store)?);
-    let plans = Plans::new(&config.limits.plan, config.plans.clone()).ok_or("no plan")?;
-    let (authenticator, recorder) = Authenticator::new(store, pepper, plans, clock.clone());
+    let (authenticator, recorder) =
+        Authenticator::new(store, pepper, plans(&config)?, clock.clone());
     let memory = Arc::new(Memory::load(folder)?);
     let rest = Transcoder::new(services(&memory), TranscoderOptions::default());
     let routes = Routes::new(RunsServiceServer::from_arc(memory)).prepare().into_axum_router();
@@ -206,13 +216,35 @@ async fn gateway(listener: TcpListener, folder: &Path) -> Outcome<()> {
     });
     let health = Health::new(Arc::new(|| Box::pin(std::future::ready(true))));
     let inner = Dispatch::new(routes, rest, health);
-    let auth = AuthLayer { authenticator, required };
+    let (gate, _redis) = gate(kind, &config, &clock).await?;
+    let auth = AuthLayer { authenticator, required, gate };
     let stack = stack::stack(&config.server, clock, auth, inner);
     tokio::select! {
         () = port::serve(listener, stack, ended(), LIMITS, None) => {}
         () = recorder.run() => {}
     }
     Ok(())
+}
+
+/// What holds calls to their limits, with the Redis that it stands on: its CPU time is not ours.
+async fn gate(kind: Kind, config: &Config, clock: &Clock) -> Outcome<(Gate, Option<Redis>)> {
+    let (limits, clock) = (config.limits.clone(), clock.clone());
+    match kind {
+        Kind::Open => Ok((Gate::open(limits, clock), None)),
+        Kind::Redis => {
+            let redis = Redis::start();
+            let config = Config::with(&redis.config())?;
+            let limiter = Limiter::new(&config.redis, clock.clone(), None)?;
+            limiter.start().await;
+            Ok((Gate::new(limiter, limits, clock), Some(redis)))
+        }
+        _ => Ok((Gate::new(Limiter::local(clock.clone(), None), limits, clock), None)),
+    }
+}
+
+fn plans(config: &Config) -> Outcome<Plans> {
+    let plans = Plans::new(&config.limits.plan, config.plans.clone());
+    Ok(plans.ok_or("limits.plan is no plan")?)
 }
 
 /// `commits`: how many there were. `write JOBS CLIENTS`: writes that many rows, a job each, and

@@ -1,5 +1,5 @@
 //! What is done now and then, beside all calls: the lines of the audit log are linked, and what has
-//! expired is removed, in small pieces. Started and awaited by `serve.rs`; costs nothing while
+//! expired is removed, in small pieces. Started and awaited by `serve`; costs nothing while
 //! nothing happens but one question an hour.
 
 use std::future::Future;

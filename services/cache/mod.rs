@@ -1,8 +1,10 @@
-//! What may be lost: live frames of runs, on their way from the worker to those who follow. The
-//! journal in the store is the truth; a follower that misses a frame reads it there. Called by
-//! `engine`, never asks the store.
+//! What may be lost: live frames of runs, on their way from the worker to those who follow, and in
+//! `limits/` how often callers have called, and in `news` which keys have changed. The journal in the store is the truth; a follower that
+//! misses a frame reads it there. Called by `engine` and `gateway`, never asks the store.
 
+pub mod limits;
 mod memory;
+pub mod news;
 
 use std::fmt;
 use std::str::FromStr;

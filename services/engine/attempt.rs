@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Scope, Timestamp};
 
-/// What drives a run: the agent loop, handed in by `serve.rs`. Ends with what is to become of the
+/// What drives a run: the agent loop, handed in by `serve`. Ends with what is to become of the
 /// run.
 pub type Drive = Arc<dyn Fn(Attempt) -> BoxFuture<'static, Outcome> + Send + Sync>;
 

@@ -1,6 +1,6 @@
 //! Runs that outlive the process: claimed with an epoch, journaled step by step, resumed from the
 //! last journaled step. Called by the services (`create`, `cancel`, `submit`, `follow`, `wait`,
-//! reads) and by `serve.rs` (`run`). Never does a step itself: the function that drives a run is
+//! reads) and by `serve` (`run`). Never does a step itself: the function that drives a run is
 //! handed in.
 
 mod admit;

@@ -1,5 +1,5 @@
 //! The worker: takes runs while it has free slots, drives each in a task of its own, beats, sweeps,
-//! reaps, and drains when the process stops. Started by `serve.rs` through [`Engine::run`]; one per
+//! reaps, and drains when the process stops. Started by `serve` through [`Engine::run`]; one per
 //! process.
 
 use std::collections::HashMap;

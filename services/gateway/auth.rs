@@ -13,6 +13,7 @@ use moka::future::Cache;
 use tower::{Layer, Service};
 
 use super::origin::{FETCH_SITE, Trusted};
+use super::rate::{self, Gate, Told};
 use super::record::{self, Notes, Recorder};
 use super::rest::table::Method;
 use super::{Answer, Dialect, Request, Response, request_id};
@@ -31,6 +32,9 @@ const KNOWN_S: u64 = 5;
 
 /// Keys known at once.
 const KNOWN_KEYS: u64 = 100_000;
+
+/// How long a key that was right is looked up although its address has used up its failed logins.
+const PROVEN: Duration = Duration::from_secs(3600);
 
 /// Least time between two notes of a key's use.
 const TOUCH: Duration = Duration::from_secs(60);
@@ -61,6 +65,8 @@ pub struct Authenticator {
     /// The call of who has made none that changes anything.
     silent: Arc<Call>,
     known: Cache<String, Option<Arc<Known>>>,
+    /// What is kept of keys that were right, by their public part.
+    proven: Cache<String, Vec<u8>>,
     notes: Notes,
 }
 
@@ -71,6 +77,8 @@ pub struct AuthLayer {
     pub authenticator: Authenticator,
     /// Finds the method that a request calls.
     pub required: Required,
+    /// Counts calls.
+    pub gate: Gate,
 }
 
 /// Lets calls pass whose key may make them.
@@ -115,41 +123,33 @@ impl Authenticator {
             .max_capacity(KNOWN_KEYS)
             .time_to_live(Duration::from_secs(KNOWN_S))
             .build();
+        let proven = Cache::builder().max_capacity(KNOWN_KEYS).time_to_live(PROVEN).build();
         let silent = Arc::new(Call::silent(&pepper));
-        (Self { store, pepper, plans, clock, silent, known, notes }, recorder)
+        (Self { store, pepper, plans, clock, silent, known, proven, notes }, recorder)
     }
 
-    /// The caller of a request, who may call the method. Who is refused is written down.
-    async fn admit(
+    /// Whose the key is. Keys that are not known already are not looked up while the door is shut.
+    async fn caller(
         &self,
-        (headers, extensions): (&HeaderMap, &Extensions),
-        method: &'static Method,
+        secret: &str,
+        method: &Method,
+        is_shut: impl Fn() -> bool,
     ) -> Result<Caller> {
-        let secret = presented(headers, extensions, method)?;
-        let caller = match self.caller(secret, method).await {
-            Ok(caller) => caller,
-            Err(error) => {
-                let public = secret::parse(secret).map(str::to_owned);
-                let actor = Actor { public, ..Actor::default() };
-                self.notes.refused((None, actor), extensions, method, error.reason);
-                return Err(error);
-            }
-        };
-        if caller.may(method.scope) {
-            return Ok(caller);
-        }
-        let who = (Some(caller.scope), Actor::from(&caller));
-        self.notes.refused(who, extensions, method, Reason::InsufficientScope);
-        Err(lacks(method.scope))
-    }
-
-    async fn caller(&self, secret: &str, method: &Method) -> Result<Caller> {
         let public = secret::parse(secret).ok_or_else(invalid)?;
-        let known = self.known(public).await?;
+        let kept = self.known.get(public).await;
+        let is_kept = kept.is_some();
+        let known = match kept {
+            Some(known) => known,
+            None if is_shut() && !self.was_right(public, secret).await => return Err(invalid()),
+            None => self.known(public).await?,
+        };
         // With no such key the comparison still happens, so that time tells nothing.
         let mac = known.as_ref().map_or(&[0; 32][..], |key| &key.mac);
         let matches = self.pepper.matches(secret, mac);
         let known = known.filter(|_| matches).ok_or_else(invalid)?;
+        if !is_kept {
+            self.proven.insert(public.to_owned(), known.mac.clone()).await;
+        }
         let mut caller = self.opens(&known).await?;
         if method.goes_on {
             caller.alive = Some(self.clone().alive(public.to_owned()));
@@ -170,6 +170,13 @@ impl Authenticator {
         parent.alive(now).map_err(|_| invalid())?;
         self.note(&parent, now);
         Ok(known.caller.session_of(&parent.caller))
+    }
+
+    /// True for a key that was right within the last hour; whoever knows only its public part does
+    /// not pass.
+    async fn was_right(&self, public: &str, secret: &str) -> bool {
+        let mac = self.proven.get(public).await;
+        mac.is_some_and(|mac| self.pepper.matches(secret, &mac))
     }
 
     /// Asks later whether a key still opens.
@@ -239,6 +246,48 @@ impl Authenticator {
     }
 }
 
+impl AuthLayer {
+    /// Who calls, and may call the method. A call counts before its scope is looked at; who is
+    /// refused is written down, unless not even the key was looked at.
+    async fn admit(
+        &self,
+        (headers, extensions): (&HeaderMap, &Extensions),
+        method: &'static Method,
+    ) -> Result<Caller> {
+        let (address, told) = (rate::address(extensions), Told::of(extensions));
+        let secret = match presented(headers, extensions, method) {
+            Ok(secret) => secret,
+            Err(error) => return Err(self.gate.refuse(error, address, &told).await),
+        };
+        let (keys, is_shut) = (&self.authenticator, || self.gate.is_shut(address));
+        let caller = match keys.caller(secret, method, is_shut).await {
+            Ok(caller) => caller,
+            Err(error) => {
+                let error = self.gate.refuse(error, address, &told).await;
+                if error.reason != Reason::RateLimited {
+                    let public = secret::parse(secret).map(str::to_owned);
+                    let actor = Actor { public, ..Actor::default() };
+                    keys.notes.refused((None, actor), extensions, method, error.reason);
+                }
+                return Err(error);
+            }
+        };
+        self.gate.admit(&caller, method.scope, &told).await?;
+        if caller.may(method.scope) {
+            return Ok(caller);
+        }
+        let who = (Some(caller.scope), Actor::from(&caller));
+        keys.notes.refused(who, extensions, method, Reason::InsufficientScope);
+        Err(lacks(method.scope))
+    }
+
+    /// Counts a call that needs no key.
+    async fn admit_stranger(&self, extensions: &Extensions) -> Result<()> {
+        let (address, told) = (rate::address(extensions), Told::of(extensions));
+        self.gate.admit_stranger(address, &told).await
+    }
+}
+
 impl<S> Layer<S> for AuthLayer {
     type Service = Authenticated<S>;
 
@@ -262,22 +311,28 @@ where
 
     fn call(&mut self, mut request: Request) -> Answer {
         let dialect = Dialect::of(request.headers());
-        let Some(needed) = (self.auth.required)(dialect, &mut request) else {
+        let needed = (self.auth.required)(dialect, &mut request);
+        if needed.is_none() && rate::is_free(request.uri().path()) {
             return Box::pin(self.inner.call(request));
-        };
+        }
         let auth = Arc::clone(&self.auth);
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
         Box::pin(async move {
             let parts = (request.headers(), request.extensions());
-            match auth.authenticator.admit(parts, needed).await {
-                Ok(caller) => {
-                    request.extensions_mut().insert(needed);
-                    request.extensions_mut().insert(caller);
-                    inner.call(request).await
-                }
-                Err(e) => Ok(dialect.refuse(e.into(), request_id(request.extensions()))),
+            let allowed = match needed {
+                Some(needed) => auth.admit(parts, needed).await.map(|who| Some((who, needed))),
+                None => auth.admit_stranger(parts.1).await.map(|()| None),
+            };
+            let caller = match allowed {
+                Ok(caller) => caller,
+                Err(e) => return Ok(dialect.refuse(e.into(), request_id(request.extensions()))),
+            };
+            if let Some((caller, method)) = caller {
+                request.extensions_mut().insert(method);
+                request.extensions_mut().insert(caller);
             }
+            inner.call(request).await
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Calls that change something, and may come again: with an `Idempotency-Key` the same call has one
 //! effect, and every time the answer of the first. The answer is kept in the transaction of the
 //! change (`store/change.rs`); here a call is known again, and what was kept is answered in the
-//! caller's dialect. `serve.rs` puts this below authentication.
+//! caller's dialect. `serve` puts this below authentication.
 
 use std::convert::Infallible;
 use std::sync::Arc;

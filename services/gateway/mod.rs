@@ -17,6 +17,7 @@ pub mod openapi;
 pub mod origin;
 pub mod peer;
 pub mod port;
+pub mod rate;
 pub mod record;
 pub mod request;
 pub mod rest;

@@ -31,7 +31,8 @@ const PREFLIGHT_S: HeaderValue = HeaderValue::from_static("3600");
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "grpc-status, grpc-message, grpc-status-details-bin, x-request-id, www-authenticate, allow, \
      accept-encoding, etag, retry-after, deprecation, sunset, link, idempotent-replayed, \
-     idempotency-expires",
+     idempotency-expires, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, \
+     x-ratelimit-degraded, ratelimit, ratelimit-policy",
 );
 
 /// Most characters of an origin that a failure repeats.

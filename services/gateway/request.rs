@@ -1,5 +1,5 @@
 //! The outermost layer: a request id, a span, one log line, an answer even when something panics,
-//! and none with a body to `HEAD`, whoever answers.
+//! the caller's limits on every answer, and none with a body to `HEAD`, whoever answers.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
+use super::rate::Told;
 use super::{Answer, Dialect, Request, Response, rest};
 use crate::kernel::reply::{REQUEST_ID, RequestId};
 use crate::kernel::{Clock, Error, ids};
@@ -60,6 +61,8 @@ where
             path = %request.uri().path(),
         );
         request.extensions_mut().insert(RequestId(id.clone()));
+        let told = Told::default();
+        request.extensions_mut().insert(told.clone());
         let head = request.method() == Method::HEAD;
         let begun = Instant::now();
         let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
@@ -71,6 +74,7 @@ where
             if let Ok(value) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert(REQUEST_ID, value);
             }
+            told.write(response.headers_mut());
             if head {
                 response = rest::bodiless(response);
             }

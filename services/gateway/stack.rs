@@ -73,7 +73,8 @@ where
         .layer(CodingLayer)
         // Before authentication: a slow store counts too.
         .layer(DeadlineLayer { max: Duration::from_secs(config.deadline_seconds_max) })
-        // The last guard: whatever is below has a caller with the scope that the contract names.
+        // The last guard: whatever is below has a caller with the scope that the contract names,
+        // who has not called too often.
         .layer(guard)
         .service(inner)
 }

@@ -1,6 +1,6 @@
 //! TLS of the port: the certificate and its key, read from files and read again when they change,
 //! and the roots that callers' certificates must come from. `wire.rs` shakes hands by it, and
-//! `serve.rs` owns the task that looks at the files. Never speaks HTTP.
+//! `serve` owns the task that looks at the files. Never speaks HTTP.
 
 use std::io;
 use std::path::Path;

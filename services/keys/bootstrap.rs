@@ -1,5 +1,5 @@
 //! The first organisation with its first project, made once, when the store is empty, and keys made
-//! from the command line. Called by `serve.rs`, never by a door.
+//! from the command line. Called by `serve`, never by a door.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! What one claim of a run does: the agent loop, its models and its tools. Built once by
-//! `serve.rs`, which hands [`Runtime::drive`] to the engine. Writes only through the journal that a
+//! `serve`, which hands [`Runtime::drive`] to the engine. Writes only through the journal that a
 //! claim brings; never touches the store.
 
 mod agent_loop;

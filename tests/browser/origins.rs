@@ -17,8 +17,9 @@ const STRANGER: &str = "https://elsewhere.example";
 /// Every header of an answer that we send and that browsers hide, those that gRPC-Web is told by
 /// first.
 const PROMISED: &str = "grpc-status grpc-message grpc-status-details-bin x-request-id allow etag \
-    retry-after www-authenticate accept-encoding deprecation sunset link idempotent-replayed \
-    idempotency-expires";
+    retry-after www-authenticate accept-encoding deprecation sunset link x-ratelimit-limit \
+    x-ratelimit-remaining x-ratelimit-reset x-ratelimit-degraded ratelimit ratelimit-policy \
+    idempotent-replayed idempotency-expires";
 
 /// A request by hand, with the admin key unless another header says who calls.
 async fn ask(app: &App, line: &str, headers: &[(&str, &str)]) -> Response {
@@ -151,7 +152,7 @@ async fn a_preflight_of_a_friend_is_answered_without_a_key() {
         assert_eq!(text(told, "access-control-allow-methods"), methods);
         assert_eq!(text(told, "access-control-allow-headers"), headers[2].1);
         assert_eq!(text(told, "access-control-max-age"), "3600");
-        assert_eq!(text(told, "access-control-allow-credentials"), "true");
+        assert_eq!(text(told, "access-control-allow-credentials"), "true", "it is listed by name");
         assert!(varies(told), "{told:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! The app as a test has it: the whole server on a free port with a database and keys of its own.
 //! It stops, and is waited for, when it is dropped.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::databases::{self, Place};
 use super::doors::{Client, Door};
+use super::redis::Redis;
 
 /// What every test changes of the defaults: a secret that needs no file, tools on this machine, and
 /// no long goodbyes.
@@ -26,6 +28,9 @@ const CHANGES: &str = r#"
 drain_seconds = 1
 [auth]
 pepper = "a pepper for tests, of no worth"
+[limits]
+unauthenticated = { limit = 1000000, per = "1s" }
+failed_logins = { limit = 1000000, per = "1s" }
 [engine]
 concurrent_runs = 32
 drain_ms = 1000
@@ -42,6 +47,8 @@ pub struct Options {
     pub clock: Clock,
     /// Changes of the configuration, in TOML.
     pub config: String,
+    /// Where limits are counted, which must outlive the app; none: in memory.
+    pub redis: Option<Arc<Redis>>,
 }
 
 /// Which database.
@@ -102,6 +109,9 @@ impl App {
             On::Postgres => databases::postgres_copy().await,
         };
         let mut changes: toml::Table = CHANGES.parse().expect("TOML");
+        if let Some(redis) = &options.redis {
+            merge(&mut changes, redis.config().parse().expect("TOML"));
+        }
         merge(&mut changes, options.config.parse().expect("TOML"));
         let mut config = Config::with(&changes.to_string()).expect("a right configuration");
         config.store.url = store.url;

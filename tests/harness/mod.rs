@@ -10,6 +10,7 @@ pub mod fake_models;
 pub mod process;
 pub mod raw;
 pub mod redact;
+pub mod redis;
 pub mod rest;
 pub mod story;
 pub mod web;

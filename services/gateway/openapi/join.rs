@@ -38,8 +38,23 @@ const WITH_BODY: [Reason; 5] = [
 ];
 
 /// Failures of a method that needs a key.
-const WITH_KEY: [Reason; 4] =
-    [Reason::MissingApiKey, Reason::InvalidApiKey, Reason::ExpiredToken, Reason::InsufficientScope];
+const WITH_KEY: [Reason; 5] = [
+    Reason::MissingApiKey,
+    Reason::InvalidApiKey,
+    Reason::ExpiredToken,
+    Reason::InsufficientScope,
+    Reason::RateLimited,
+];
+
+/// Headers of every answer to a call whose limits are known.
+const LIMITS: [&str; 6] = [
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-RateLimit-Degraded",
+    "RateLimit",
+    "RateLimit-Policy",
+];
 
 /// Failures of a method that changes something, with a key to know the call again.
 const REPEATED: [Reason; 2] = [Reason::IdempotencyKeyInUse, Reason::IdempotencyKeyReused];
@@ -159,6 +174,31 @@ fn headers() -> Value {
             "description": "How to show a key.",
             "required": true,
             "schema": {"type": "string", "const": format!("Bearer realm=\"{DOMAIN}\"")},
+        },
+        "X-RateLimit-Limit": {
+            "description": "Most calls at once, by the limit that is nearest to be met.",
+            "schema": {"type": "integer", "minimum": 1},
+        },
+        "X-RateLimit-Remaining": {
+            "description": "Calls that are left by that limit.",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+        "X-RateLimit-Reset": {
+            "description": "When all of them are there again: seconds since 1970, rounded up.",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+        "X-RateLimit-Degraded": {
+            "description": "Says that limits are counted by each server alone for now.",
+            "schema": {"type": "string", "const": "1"},
+        },
+        "RateLimit": {
+            "description": "All limits of the call: the calls `r` that are left, and the seconds \
+                `t` after which one more is. As in draft-ietf-httpapi-ratelimit-headers.",
+            "schema": {"type": "string"},
+        },
+        "RateLimit-Policy": {
+            "description": "All limits of the call: at most `q` calls in any `w` seconds at once.",
+            "schema": {"type": "string"},
         },
     })
 }
@@ -305,7 +345,7 @@ fn head(status: &str, response: &mut Value) {
         let place = format!("#/components/headers/{name}");
         ((*name).to_owned(), json!({ "$ref": place }))
     };
-    let mut headers: Map<_, _> = names.iter().map(name).collect();
+    let mut headers: Map<_, _> = names.iter().chain(&LIMITS).map(name).collect();
     headers.extend(response["headers"].as_object().cloned().unwrap_or_default());
     response["headers"] = headers.into();
 }

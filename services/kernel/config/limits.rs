@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::kernel::plan::{Limits, Overrides, Plan};
+use crate::kernel::plan::{Limits, Overrides, Plan, Rate};
 
 /// Limits beside the plans.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,6 +15,10 @@ pub struct LimitsConfig {
     pub plan: String,
     /// Hours for which the answer of a call with an idempotency key is kept.
     pub idempotency_hours: u64,
+    /// Calls without a key, of one address.
+    pub unauthenticated: Rate,
+    /// Calls with a wrong key, of one address.
+    pub failed_logins: Rate,
 }
 
 /// The plans of the configuration.
@@ -38,6 +42,13 @@ impl LimitsConfig {
         let hours = self.idempotency_hours;
         let message = format!("limits.idempotency_hours is {hours}, must be 1 to 8760");
         check((1..=8760).contains(&hours), message);
+        let own =
+            [("unauthenticated", self.unauthenticated), ("failed_logins", self.failed_logins)];
+        for (field, rate) in own {
+            let mistake = rate.mistake();
+            let message = format!("limits.{field}: {}", mistake.unwrap_or_default());
+            check(mistake.is_none(), message);
+        }
         for (name, plan) in plans {
             let rates = [
                 ("requests", Some(plan.requests)),

@@ -4,6 +4,7 @@
 
 mod engine;
 mod limits;
+mod redis;
 mod store;
 mod tls;
 
@@ -22,6 +23,7 @@ use super::plan::Plan;
 
 pub use engine::EngineConfig;
 pub use limits::{LimitsConfig, Plans};
+pub use redis::RedisConfig;
 pub use store::{StoreConfig, Synchronous};
 pub use tls::{ClientAuth, TlsConfig};
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Where to keep what must last.
     pub store: StoreConfig,
+    /// What replicas share and may lose.
+    pub redis: RedisConfig,
     /// Keys.
     pub auth: AuthConfig,
     /// Limits beside the plans.
@@ -260,6 +264,7 @@ impl Config {
             "engine.lease_ms must be at least twice engine.heartbeat_ms".into(),
         );
         check(engine.poll_ms > 0, "engine.poll_ms must be 1 or more".into());
+        self.redis.check(&mut check);
         self.limits.check(&self.plans, &mut check);
         for alias in &self.rest.alias {
             check(

@@ -1,23 +1,24 @@
 //! Builds every part once, in order, and stops them in reverse. The only file that knows all parts.
 //! Called by `main.rs`, by the demo and by tests: who calls owns the port and the end.
 
+mod services;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::codec::CompressionEncoding;
-use tonic::service::Routes;
 use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceBuilder;
 
-use crate::agents::Agents;
+use self::services::{Parts, SERVED, grpc, services};
 use crate::cache::Bus;
+use crate::cache::limits::{Limiter, Replicas};
+use crate::cache::news::{self, News};
 use crate::engine::Engine;
 use crate::gateway::auth::{AuthLayer, Authenticator, Required};
 use crate::gateway::dispatch::Dispatch;
@@ -25,33 +26,20 @@ use crate::gateway::health::Health;
 use crate::gateway::idempotency::IdempotencyLayer;
 use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
+use crate::gateway::rate::Gate;
 use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack, tls};
 use crate::kernel::caller::{Forget, Grant};
 use crate::kernel::config::{AliasConfig, Config, Plans};
 use crate::kernel::models::ModelTable;
-use crate::kernel::page::Cursors;
 use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
 use crate::keys::bootstrap::Opens;
-use crate::keys::{Keys, bootstrap, pepper};
-use crate::organisations::Organisations;
-use crate::projects::Projects;
-use crate::proto;
-use crate::proto::rest::{Services, deprecation, method};
-use crate::proto::runplane::v1::agents_service_server::{self, AgentsServiceServer};
-use crate::proto::runplane::v1::auth_service_server::{self, AuthServiceServer};
-use crate::proto::runplane::v1::keys_service_server::{self, KeysServiceServer};
-use crate::proto::runplane::v1::organisations_service_server::{self, OrganisationsServiceServer};
-use crate::proto::runplane::v1::projects_service_server::{self, ProjectsServiceServer};
-use crate::proto::runplane::v1::runs_service_server::{self, RunsServiceServer};
-use crate::runs::Runs;
+use crate::keys::{bootstrap, pepper};
+use crate::proto::rest::{deprecation, method};
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
 use crate::upkeep::Upkeep;
-
-/// How gRPC's messages may be compressed, both ways; answers only for callers that say so.
-const GZIP: CompressionEncoding = CompressionEncoding::Gzip;
 
 /// A server, built and not yet serving.
 pub struct Server {
@@ -166,7 +154,8 @@ pub async fn run(
         Authenticator::new(store.clone(), pepper.clone(), plans.clone(), clock.clone());
     let parts =
         Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper, plans: &plans };
-    let services = services(&parts, models, &authenticator);
+    let (news, courier) = news::news(&config.redis)?;
+    let services = services(&parts, models, forget(&authenticator, news));
     let health = health(&store);
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     for service in SERVED {
@@ -177,6 +166,10 @@ pub async fn run(
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
     let inner = inner.deprecating(deprecation).describing(Pages::new()?);
+    let heard = heard(&authenticator);
+    let limiter = Limiter::new(&config.redis, clock.clone(), replicas(&store))?;
+    limiter.start().await;
+    let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
     let idempotency = IdempotencyLayer {
         store: store.clone(),
         pepper,
@@ -184,11 +177,10 @@ pub async fn run(
         keep: Duration::from_secs(config.limits.idempotency_hours * 3600),
         body_bytes_max: config.server.body_bytes_max,
     };
-    let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required });
+    let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required, gate });
     let stack = stack::stack(&config.server, clock, guard.layer(idempotency), inner);
 
-    let (port_ends, engine_ends) = (CancellationToken::new(), CancellationToken::new());
-    let upkeep_ends = CancellationToken::new();
+    let [port_ends, engine_ends, calls_end] = [(); 3].map(|()| CancellationToken::new());
     let limits = PortLimits {
         connections_max: config.server.connections_max,
         idle_max: Duration::from_secs(config.server.idle_seconds_max),
@@ -197,7 +189,7 @@ pub async fn run(
     let serving = async {
         port::serve(listener, stack, port_ends.cancelled(), limits, tls).await;
         // No call changes anything any more.
-        upkeep_ends.cancel();
+        calls_end.cancel();
     };
     let reloading = async {
         if let Some(reloader) = reloader {
@@ -212,7 +204,9 @@ pub async fn run(
         worked
     };
     let noting = recorder.run();
-    let keeping = upkeep.run(upkeep_ends.cancelled());
+    let hearing = courier.run(heard, &calls_end);
+    let keeping = upkeep.run(calls_end.cancelled());
+    let counting = limiter.run(calls_end.clone());
     let stopping = async {
         tokio::select! {
             () = stop => {}
@@ -226,117 +220,10 @@ pub async fn run(
         port_ends.cancel();
         engine_ends.cancel();
     };
-    let (_, _, worked, _, _, _) =
-        tokio::join!(serving, reloading, working, noting, keeping, stopping);
+    let (_, _, worked, ..) =
+        tokio::join!(serving, reloading, working, noting, hearing, keeping, counting, stopping);
     store.close().await;
     worked
-}
-
-/// Services whose health gRPC tells; the empty name is the whole server.
-const SERVED: [&str; 7] = [
-    "",
-    agents_service_server::SERVICE_NAME,
-    auth_service_server::SERVICE_NAME,
-    keys_service_server::SERVICE_NAME,
-    organisations_service_server::SERVICE_NAME,
-    projects_service_server::SERVICE_NAME,
-    runs_service_server::SERVICE_NAME,
-];
-
-/// What every service stands on.
-struct Parts<'a> {
-    store: &'a Store,
-    engine: &'a Engine,
-    clock: &'a Clock,
-    pepper: &'a Pepper,
-    plans: &'a Plans,
-}
-
-type AllServices = Services<Runs, Agents<Runs>, Keys, Keys, Organisations, Projects>;
-
-fn services(
-    parts: &Parts<'_>,
-    models: Arc<ModelTable>,
-    authenticator: &Authenticator,
-) -> AllServices {
-    let (store, clock) = (parts.store.clone(), parts.clock.clone());
-    let cursors = Cursors::new(&parts.pepper.derive("cursors", ""));
-    let runs = Arc::new(Runs {
-        store: store.clone(),
-        engine: parts.engine.clone(),
-        clock: clock.clone(),
-        cursors: cursors.clone(),
-        plans: parts.plans.clone(),
-    });
-    let agents = Agents {
-        store: store.clone(),
-        clock: clock.clone(),
-        cursors: cursors.clone(),
-        models,
-        runs: Arc::clone(&runs),
-    };
-    let known = authenticator.clone();
-    let forget = Forget(Arc::new(move |public| {
-        let known = known.clone();
-        Box::pin(async move { known.forget(public.as_deref()).await })
-    }));
-    let organisations = Organisations {
-        store: store.clone(),
-        plans: parts.plans.clone(),
-        clock: clock.clone(),
-        cursors: cursors.clone(),
-        forget: forget.clone(),
-    };
-    let projects = Projects {
-        store: store.clone(),
-        plans: parts.plans.clone(),
-        pepper: parts.pepper.clone(),
-        clock: clock.clone(),
-        cursors: cursors.clone(),
-        forget: forget.clone(),
-    };
-    let keys = Arc::new(Keys { store, pepper: parts.pepper.clone(), clock, cursors, forget });
-    Services {
-        runs,
-        agents: Arc::new(agents),
-        auth: Arc::clone(&keys),
-        keys,
-        organisations: Arc::new(organisations),
-        projects: Arc::new(projects),
-    }
-}
-
-/// tonic's side: the services, health and reflection.
-fn grpc(
-    services: &AllServices,
-    health: HealthServer<impl tonic_health::pb::health_server::Health>,
-    body_bytes_max: usize,
-) -> Result<Router> {
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let (v1, v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
-    let mut routes = Routes::new(health)
-        .add_service(v1.map_err(Error::internal)?)
-        .add_service(v1alpha.map_err(Error::internal)?);
-    macro_rules! serve {
-        ($($server:ident $service:ident)*) => {$(
-            let server = $server::from_arc(Arc::clone(&services.$service));
-            let server = server.accept_compressed(GZIP).send_compressed(GZIP);
-            routes = routes.add_service(server.max_decoding_message_size(body_bytes_max));
-        )*};
-    }
-    serve! {
-        AgentsServiceServer agents
-        AuthServiceServer auth
-        KeysServiceServer keys
-        OrganisationsServiceServer organisations
-        ProjectsServiceServer projects
-        RunsServiceServer runs
-    }
-    Ok(routes.prepare().into_axum_router())
 }
 
 fn options(config: &Config) -> Result<TranscoderOptions> {
@@ -366,11 +253,49 @@ fn alias(alias: &AliasConfig) -> Result<Alias> {
     Ok(Alias { prefix, to, headers, methods })
 }
 
+/// Makes this process forget a key, and tells the others.
+fn forget(authenticator: &Authenticator, news: News) -> Forget {
+    let known = authenticator.clone();
+    Forget(Arc::new(move |public| {
+        let (known, news) = (known.clone(), news.clone());
+        Box::pin(async move {
+            known.forget(public.as_deref()).await;
+            news.tell(public.as_deref());
+        })
+    }))
+}
+
+/// Makes this process forget what another tells of.
+fn heard(
+    authenticator: &Authenticator,
+) -> impl Fn(Option<String>) -> BoxFuture<'static, ()> + use<> {
+    let known = authenticator.clone();
+    move |public| {
+        let known = known.clone();
+        Box::pin(async move { known.forget(public.as_deref()).await })
+    }
+}
+
 /// The method that a request calls, by the generated table.
 fn required(rest: Transcoder) -> Required {
     Arc::new(move |dialect, request| match dialect {
         Dialect::Rest => method(rest.find(request)?),
         Dialect::Grpc | Dialect::GrpcWeb => method(request.uri().path()),
+    })
+}
+
+/// Tells how many processes share the limits: those that work on the store; none but this one on
+/// SQLite.
+fn replicas(store: &Store) -> Option<Replicas> {
+    let store = store.clone();
+    (!store.is_exclusive()).then(|| -> Replicas {
+        Arc::new(move || {
+            let store = store.clone();
+            Box::pin(async move {
+                let workers = store::workers::list(store.read()).await.ok()?;
+                u32::try_from(workers.len()).ok()
+            })
+        })
     })
 }
 

@@ -7,19 +7,25 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::databases::postgres_copy;
+use crate::harness::databases::{Place, postgres_copy};
 use crate::harness::process::{Api, Program};
 use crate::harness::redis::Redis;
 
 const KEYS: usize = 12;
-const PEPPER: &str = "[auth]\npepper = \"shared\"\n";
+/// A revoked key that is tried again and again would shut its address out.
+const CHANGES: &str = r#"
+[auth]
+pepper = "shared"
+[limits]
+failed_logins = { limit = 1000000, per = "1s", burst = 1000000 }
+"#;
 /// How long a process goes on with what it knows of a key, and as long again for a busy machine.
 const KNOWN: Duration = Duration::from_secs(10);
 
 /// Three processes on one database.
-async fn three(changes: &str) -> (Vec<Program>, Vec<Api>, impl Sized) {
+async fn three(changes: &str) -> (Vec<Program>, Vec<Api>, Place) {
     let (config, place) = postgres_copy().await;
-    let changes = format!("{PEPPER}{changes}");
+    let changes = format!("{CHANGES}{changes}");
     let mut programs: Vec<_> = (0..3).map(|_| Program::on(&config.url, &changes)).collect();
     let first = programs[0].start().await;
     let mut apis = vec![first.clone()];

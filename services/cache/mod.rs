@@ -1,6 +1,7 @@
-//! What may be lost: live frames of runs, on their way from the worker to those who follow, and in
-//! `limits/` how often callers have called, and in `news` which keys have changed. The journal in the store is the truth; a follower that
-//! misses a frame reads it there. Called by `engine` and `gateway`, never asks the store.
+//! What may be lost: live frames of runs, on their way from the worker to those who follow; in
+//! `limits/` how often callers have called, and in `news.rs` which keys have changed. The journal
+//! in the store is the truth; a follower that misses a frame reads it there. Called by `engine` and
+//! `gateway`, never asks the store.
 
 pub mod limits;
 mod memory;

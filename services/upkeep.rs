@@ -85,7 +85,7 @@ impl Upkeep {
 
     fn signed(&self, line: &audit::Line, checked: &mut Checked) {
         checked.lines += 1;
-        if line.mac != self.pepper.derive("audit", &line.entry) {
+        if line.mac != self.pepper.derive("audit", &line.entry) || !line.is_its_own() {
             let id = ids::format(Kind::Audit, line.id);
             checked.fault(format!("{id}: what it says is not what was written"));
         }
@@ -169,6 +169,7 @@ impl Upkeep {
             if removed.await? == 0 {
                 return Ok(());
             }
+            tokio::time::sleep(LINK_AFTER).await;
         }
     }
 }

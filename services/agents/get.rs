@@ -20,7 +20,7 @@ pub(super) async fn visible<R>(
     let (read, id) = (agents.store.read(), id(text)?);
     let scope = store::reach::agent(read, caller, "agents:read", id).await?;
     let row = store::agents::get(read, scope, id).await?;
-    if row.published || caller.sees_unpublished() {
+    if row.published || caller.sees_draft(Some(id)) {
         return Ok((scope, row));
     }
     Err(not_found(text))

@@ -13,7 +13,7 @@ pub(super) async fn list<R>(
     caller: &Caller,
     request: pb::ListAgentsRequest,
 ) -> Result<pb::ListAgentsResponse> {
-    let published = if caller.sees_unpublished() { request.published } else { Some(true) };
+    let published = if caller.sees_draft(None) { request.published } else { Some(true) };
     let metadata = labels::filter(&request.metadata)?;
     let organisation = (caller.level == Level::Organisation).then_some(caller.organisation);
     if organisation.is_some() && !metadata.is_empty() {

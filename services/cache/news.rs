@@ -11,7 +11,7 @@ use redis::Client;
 use redis::aio::MultiplexedConnection;
 use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::kernel::config::RedisConfig;
@@ -21,6 +21,12 @@ use crate::kernel::{Error, Result};
 const QUEUE: usize = 1024;
 /// Says that all keys have changed.
 const ALL: &str = "*";
+/// Says nothing but that the way is good.
+const BEAT: &str = ".";
+/// How often that is said.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
+/// Silence after which the way is taken to be broken.
+const SILENCE: Duration = Duration::from_secs(6);
 /// Pause before Redis is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -84,7 +90,13 @@ impl Courier {
 
     async fn send(&mut self, client: &Client) {
         let mut way: Option<MultiplexedConnection> = None;
-        while let Some(word) = self.queue.recv().await {
+        let mut beats = interval(BEAT_EVERY);
+        loop {
+            let word = tokio::select! {
+                word = self.queue.recv() => word,
+                _ = beats.tick() => Some(BEAT.to_owned()),
+            };
+            let Some(word) = word else { return };
             // A way that has broken since the last time is made anew.
             for _ in 0..2 {
                 if way.is_none() {
@@ -120,9 +132,12 @@ async fn hear(
             // Whatever was told before is not heard any more.
             heard(None).await;
             let mut messages = listening.into_on_message();
-            while let Some(message) = messages.next().await {
+            // Somebody's beat is always due: silence is a way that has broken unseen.
+            while let Ok(Some(message)) = timeout(SILENCE, messages.next()).await {
                 let word = message.get_payload::<String>().unwrap_or_default();
-                heard(Some(word).filter(|word| word != ALL)).await;
+                if word != BEAT {
+                    heard(Some(word).filter(|word| word != ALL)).await;
+                }
             }
         }
         sleep(AGAIN_AFTER).await;

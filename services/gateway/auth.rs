@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -65,6 +65,8 @@ pub struct Authenticator {
     /// The call of who has made none that changes anything.
     silent: Arc<Call>,
     known: Cache<String, Option<Arc<Known>>>,
+    /// How often something was forgotten.
+    forgotten: Arc<AtomicU64>,
     /// What is kept of keys that were right, by their public part.
     proven: Cache<String, Vec<u8>>,
     notes: Notes,
@@ -125,7 +127,9 @@ impl Authenticator {
             .build();
         let proven = Cache::builder().max_capacity(KNOWN_KEYS).time_to_live(PROVEN).build();
         let silent = Arc::new(Call::silent(&pepper));
-        (Self { store, pepper, plans, clock, silent, known, proven, notes }, recorder)
+        let forgotten = Arc::default();
+        let keys = Self { store, pepper, plans, clock, silent, known, forgotten, proven, notes };
+        (keys, recorder)
     }
 
     /// Whose the key is. Keys that are not known already are not looked up while the door is shut.
@@ -207,7 +211,12 @@ impl Authenticator {
             let tenant = tenants::of(self.store.read(), &key).await?;
             tenant.map(|tenant| self.known_from(scope, key, tenant).map(Arc::new)).transpose()
         };
+        let before = self.forgotten.load(Ordering::Acquire);
         let loaded = self.known.try_get_with_by_ref(public, load).await;
+        if self.forgotten.load(Ordering::Acquire) != before {
+            // It may have been read before the change that was to be forgotten.
+            self.known.invalidate(public).await;
+        }
         loaded.map_err(|e: Arc<Error>| Error::new(e.reason, e.message.clone()))
     }
 
@@ -239,6 +248,7 @@ impl Authenticator {
 
     /// Forgets a key, or all, so that their change holds at once in this process.
     pub async fn forget(&self, public: Option<&str>) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
         match public {
             Some(public) => self.known.invalidate(public).await,
             None => self.known.invalidate_all(),
@@ -351,11 +361,11 @@ fn presented<'a>(
         if known {
             return Ok(key_of_ours.trim());
         }
-        // Another scheme is a proxy's: it does not hide a key of ours.
-        return key.ok_or_else(invalid);
     }
+    // Another scheme is a proxy's: it does not hide a key of ours.
     let cookie = || cookie(headers).filter(|_| counts(headers, extensions, method));
-    key.or_else(cookie).ok_or_else(missing)
+    let none = if authorization.is_some() { invalid } else { missing };
+    key.or_else(cookie).ok_or_else(none)
 }
 
 /// The value of a header. Who sends it twice is refused: proxies do not agree on which one counts.

@@ -22,6 +22,7 @@ use super::rest::whole;
 use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::call::{Call, Ticket};
 use crate::kernel::caller::Caller;
+use crate::kernel::grants::SELF;
 use crate::kernel::{Clock, Error, Pepper, Reason, Result};
 use crate::store::{Store, idempotency};
 
@@ -171,6 +172,10 @@ impl IdempotencyLayer {
         // same scopes changes nothing.
         let mut grants: Vec<_> = caller.grants.iter().map(ToString::to_string).collect();
         grants.sort();
+        if method.scope == SELF {
+            // What a key asks for itself is not another's.
+            grants.push(caller.session_id.unwrap_or(caller.key_id).to_string());
+        }
         let uri = head.uri.path_and_query().map_or("", |path| path.as_str());
         // Over gRPC a stream and its twin have two paths.
         let target = if uri.starts_with(method.grpc) { method.route } else { uri };

@@ -11,6 +11,7 @@ use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tower::{Layer, Service};
 
+use super::peer::Peer;
 use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::{Error, Reason};
 
@@ -162,10 +163,13 @@ impl Listed {
     fn page(&self, request: &Request) -> Page {
         let mut values = request.headers().get_all(header::ORIGIN).iter();
         let Some(value) = values.next() else { return Page::None };
-        if self.any {
-            return Page::Listed(HeaderValue::from_static("*"));
-        }
         let origin = String::from_utf8_lossy(value.as_bytes());
+        if self.any {
+            return match is_own(request, &origin) {
+                true => Page::Own,
+                false => Page::Listed(HeaderValue::from_static("*")),
+            };
+        }
         if values.next().is_some() {
             return Page::Foreign(origin.into_owned());
         }
@@ -189,6 +193,8 @@ fn is_own(request: &Request, origin: &str) -> bool {
         return false;
     };
     let port = match scheme {
+        // A page that came in the clear could be anybody's.
+        "http" if Peer::of(request.extensions()).secure => return false,
         "http" => ":80",
         "https" => ":443",
         _ => return false,

@@ -102,7 +102,7 @@ impl Gate {
     pub async fn refuse(&self, error: Error, address: IpAddr, told: &Told) -> Error {
         let counted = match error.reason {
             Reason::MissingApiKey => self.admit_stranger(address, told).await,
-            Reason::InvalidApiKey => {
+            Reason::InvalidApiKey | Reason::ExpiredToken => {
                 let bucket = bucket(FAILED_LOGINS, 0, self.config.failed_logins);
                 told.check(self.failed.admit(network(address), &[bucket]))
             }

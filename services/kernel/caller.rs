@@ -158,11 +158,17 @@ impl Caller {
         self.grants.iter().any(|have| have.covers(grant, self.level))
     }
 
-    /// True when the key sees agents that are not published: it is a project's, and reads by itself
-    /// and not only to run.
+    /// True when the key sees this agent, or with none every agent that it reaches, although it is
+    /// not published: it is a project's, and reads it by itself and not only to run.
     #[must_use]
-    pub fn sees_unpublished(&self) -> bool {
-        let only_runs = |grant: &Grant| *grant == Grant::RUN || !grant.reads_agents();
-        self.level == Level::Project && !self.grants.iter().all(only_runs)
+    pub fn sees_draft(&self, agent: Option<Uuid>) -> bool {
+        let reads = || self.grants.iter().filter(|grant| grant.reads_agents());
+        let by_itself = || reads().filter(|grant| **grant != Grant::RUN);
+        let sees = match agent {
+            Some(agent) => by_itself().any(|grant| grant.only().is_none_or(|only| only == agent)),
+            // What a key reaches is all that it lists: narrow grants list their own agents alone.
+            None => by_itself().any(|grant| grant.only().is_none()) || by_itself().eq(reads()),
+        };
+        self.level == Level::Project && sees
     }
 }

@@ -149,6 +149,15 @@ impl Grant {
         Some(Self(Kept::Scope(row.scope, only)))
     }
 
+    /// The one agent that it is narrowed to; `None`: it is not.
+    #[must_use]
+    pub fn only(self) -> Option<Uuid> {
+        match self.0 {
+            Kept::Scope(_, only) => only,
+            Kept::Wide(_) => None,
+        }
+    }
+
     /// True for a grant that covers many scopes.
     #[must_use]
     pub fn is_wide(self) -> bool {

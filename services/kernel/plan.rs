@@ -117,6 +117,14 @@ impl Rate {
         (per / i64::from(self.limit.max(1))).max(1)
     }
 
+    /// The lesser of two: the slower pace, and the smaller number at once.
+    #[must_use]
+    pub fn within(self, cap: Self) -> Self {
+        let slower = if self.emission_us() > cap.emission_us() { self } else { cap };
+        let (limit, per) = (slower.limit, slower.per);
+        Self { limit, per, burst: Some(self.burst().min(cap.burst())) }
+    }
+
     /// What is wrong with it, if anything.
     #[must_use]
     pub fn mistake(&self) -> Option<&'static str> {
@@ -130,16 +138,33 @@ impl Rate {
 }
 
 impl Limits {
+    /// Of who is held to none: the most that a rate can say in this time.
+    #[must_use]
+    pub fn none(per: Duration) -> Self {
+        let most = 1_000_000_000;
+        Self {
+            plan: "".into(),
+            requests: Rate::new(most, per, most),
+            project_requests: None,
+            run_creations: None,
+            concurrent_runs: most,
+            key_concurrent_runs: None,
+            quota: Quota::default(),
+            key_quota: Quota::default(),
+        }
+    }
+
     /// What a key has of a plan, with the changes of its organisation and its own. A key's own
-    /// values never exceed those of its project: where they would, the project's cap is met first.
+    /// values only ever narrow what its plan gives to one key: tenants set them.
     #[must_use]
     pub fn of(name: &str, plan: &Plan, organisation: &Overrides, key: &Overrides) -> Self {
         let Overrides { requests, project_requests, run_creations, .. } = organisation;
         Self {
             plan: name.into(),
-            requests: key.requests.or(*requests).unwrap_or(plan.requests),
+            requests: narrowed(Some(requests.unwrap_or(plan.requests)), key.requests)
+                .unwrap_or(plan.requests),
             project_requests: project_requests.or(plan.project_requests),
-            run_creations: key.run_creations.or(*run_creations).or(plan.run_creations),
+            run_creations: narrowed(run_creations.or(plan.run_creations), key.run_creations),
             concurrent_runs: organisation.concurrent_runs.unwrap_or(plan.concurrent_runs),
             key_concurrent_runs: key.concurrent_runs,
             quota: Quota {
@@ -148,6 +173,14 @@ impl Limits {
             },
             key_quota: Quota { runs: key.runs_per_month, tokens: key.tokens_per_month },
         }
+    }
+}
+
+/// A rate, narrowed by another where there is one.
+fn narrowed(rate: Option<Rate>, by: Option<Rate>) -> Option<Rate> {
+    match (rate, by) {
+        (Some(rate), Some(by)) => Some(by.within(rate)),
+        (rate, by) => rate.or(by),
     }
 }
 
@@ -202,5 +235,11 @@ mod tests {
         assert_eq!((limits.requests.limit, limits.concurrent_runs), (5, 30));
         assert_eq!((limits.key_concurrent_runs, limits.quota.runs), (Some(1), Some(7)));
         assert_eq!(limits.key_quota, Quota::default());
+        let greedy = Overrides {
+            requests: Some(Rate::new(1_000_000, Duration::from_secs(1), 7)),
+            ..Overrides::default()
+        };
+        let requests = Limits::of("free", &plan, &organisation, &greedy).requests;
+        assert_eq!((requests.limit, requests.burst()), (100, 7), "a key only narrows its plan");
     }
 }

@@ -118,6 +118,10 @@ pub fn http<B: From<Vec<u8>>>(status: &Status, request_id: &str) -> http::Respon
             HeaderValue::from_static("Bearer realm=\"runplane\""),
         );
     }
+    if reason == Reason::IdempotencyKeyInUse {
+        // Clients that retry by themselves know this header; the other call will answer theirs.
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
     let copied = [
         ("retry_after_s", header::RETRY_AFTER),
         ("allow", header::ALLOW),

@@ -2,13 +2,17 @@
 //! from the command line. Called by `serve`, never by a door.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::create;
 pub use super::create::Space;
-use crate::kernel::caller::{Grant, Level};
+use crate::kernel::call::{Call, Changed};
+use crate::kernel::caller::{Caller, Grant, Level};
+use crate::kernel::plan::Limits;
 use crate::kernel::{Clock, Environment, Error, Pepper, Result, Scope, ids};
 use crate::store::tables::{organisation, project};
 use crate::store::{self, Store};
@@ -130,11 +134,33 @@ pub async fn key(
         limits: "{}".to_owned(),
     };
     let (row, fresh) = create::row(pepper, space, new, clock.now());
-    store
-        .tx("operator_key", move |tx| {
-            let row = row.clone();
-            Box::pin(async move { store::keys::insert(tx, space.scope, row).await })
+    let commander = commander(pepper, space);
+    let changed = store.change(&commander, "operator_key", move |tx| {
+        let row = row.clone();
+        Box::pin(async move {
+            let row = store::keys::insert(tx, space.scope, row).await?;
+            let scopes = (row.name, row.scopes);
+            Changed::new(ids::format(ids::Kind::Key, row.id), ()).after(&scopes)
         })
-        .await?;
+    });
+    changed.await?;
     Ok(fresh.secret)
+}
+
+/// Who sits at the command line: known by no key, and written down as that.
+fn commander(pepper: &Pepper, space: Space) -> Caller {
+    let call = Call { action: "runplane/keys create", ..Call::silent(pepper) };
+    let minute = Duration::from_secs(60);
+    Caller {
+        key_id: Uuid::nil(),
+        session_id: None,
+        organisation: space.organisation,
+        scope: space.scope,
+        expires_at: None,
+        level: space.level,
+        grants: Arc::new([Grant::OPERATOR]),
+        limits: Arc::new(Limits::none(minute)),
+        call: Arc::new(call),
+        alive: None,
+    }
 }

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::{Keys, convert};
+use super::{Keys, convert, create};
 use crate::kernel::call::Changed;
 use crate::kernel::{Caller, Result, labels};
 use crate::messages;
@@ -57,10 +57,12 @@ pub(super) async fn update(
     }
     let limits = messages::overrides(new.limits)?;
     let scope = caller.scope;
+    let who = caller.clone();
     let changed = keys.store.change(caller, "update_key", move |tx| {
-        let (mut change, named) = (change.clone(), named.clone());
+        let (mut change, named, caller) = (change.clone(), named.clone(), who.clone());
         Box::pin(async move {
             let old = store::keys::locked(tx, scope, key_id).await?;
+            create::rules(&caller, &old)?;
             change.limits = Some(messages::merged_limits(&old.limits, &limits, &named)?);
             let row = store::keys::update(tx, scope, key_id, change).await?;
             let public = row.key_id.clone();
@@ -80,8 +82,11 @@ pub(super) async fn revoke<M: Message + 'static>(
     answer: fn(pb::Key) -> M,
 ) -> Result<M> {
     let (scope, key_id, now) = (caller.scope, convert::id(id)?, keys.clock.now());
+    let who = caller.clone();
     let changed = keys.store.change(caller, "revoke_key", move |tx| {
+        let caller = who.clone();
         Box::pin(async move {
+            create::rules(&caller, &store::keys::locked(tx, scope, key_id).await?)?;
             let row = store::keys::revoke(tx, scope, key_id, now).await?;
             let public = row.key_id.clone();
             let Changed { answer: key, target, after, .. } = convert::changed(row, None)?;

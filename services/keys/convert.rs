@@ -23,7 +23,7 @@ pub(super) fn key(row: api_key::Model, secret: Option<&SecretString>) -> Result<
     let environment = Environment::parse(&row.environment)
         .ok_or_else(|| Error::internal("stored key of an unknown environment"))?;
     let scopes: Vec<String> = serde_json::from_str(&row.scopes).map_err(Error::internal)?;
-    let grants: Vec<_> = scopes.iter().filter_map(|word| Grant::parse(word)).collect();
+    let grants = kept_grants(&row)?;
     let level = Level::parse(&row.level)
         .ok_or_else(|| Error::internal("stored key of an unknown level"))?;
     let kind = secret::Kind::of(level, &grants);
@@ -84,6 +84,12 @@ fn no_scope(i: usize, scope: &str, level: Level) -> Error {
     let shown: String = scope.chars().take(64).collect();
     let message = format!("{field} is {shown:?}, must be one of: {allowed}");
     Error::field(field, message).with("allowed", allowed)
+}
+
+/// The grants that are kept of a key.
+pub(super) fn kept_grants(row: &api_key::Model) -> Result<Vec<Grant>> {
+    let words: Vec<String> = serde_json::from_str(&row.scopes).map_err(Error::internal)?;
+    Ok(words.iter().filter_map(|word| Grant::parse(word)).collect())
 }
 
 /// The grants as they are kept.

@@ -42,13 +42,14 @@ pub(super) async fn create(
     request: pb::CreateKeyRequest,
 ) -> Result<pb::Key> {
     messages::name(&request.name)?;
+    no_session(caller)?;
     let space = space(keys, caller, &request).await?;
     let limits = messages::overrides(request.limits)?;
     let new = New {
         grants: allowed(caller, space.level, &request.scopes)?,
         limits: serde_json::to_string(&limits).map_err(Error::internal)?,
         metadata: labels::checked(request.metadata)?,
-        expires_at: expiry(&keys.clock, request.expires_at)?,
+        expires_at: ends(caller, expiry(&keys.clock, request.expires_at)?),
         created_by: Some(caller.key_id),
         name: request.name,
     };
@@ -103,18 +104,29 @@ fn allowed(caller: &Caller, level: Level, scopes: &[String]) -> Result<Vec<Grant
         grants.push(if level == Level::Operator { Grant::OPERATOR } else { Grant::RUN });
     }
     if caller.level != level {
-        // An operator gives keys to those whose space it has made.
-        return Ok(grants);
+        // An operator gives keys to those whose space it has made; one with narrow scopes does not.
+        return match caller.grants.contains(&Grant::OPERATOR) {
+            true => Ok(grants),
+            false => gives(caller, &[Grant::OPERATOR]).map(|()| grants),
+        };
     }
     gives(caller, &grants)?;
     Ok(grants)
+}
+
+/// Refuses to change a key that may do what the caller's lacks; every key may change itself.
+pub(super) fn rules(caller: &Caller, row: &api_key::Model) -> Result<()> {
+    if row.id == caller.key_id {
+        return Ok(());
+    }
+    gives(caller, &convert::kept_grants(row)?)
 }
 
 /// Refuses to give what the caller's key lacks.
 pub(super) fn gives(caller: &Caller, grants: &[Grant]) -> Result<()> {
     let lacking = grants.iter().find(|grant| !caller.may_give(**grant));
     let Some(lacking) = lacking else { return Ok(()) };
-    let message = format!("a key without the scope {lacking} cannot give it");
+    let message = format!("a key without the scope {lacking} cannot give, change or end it");
     Err(Error::new(Reason::InsufficientScope, message).with("scope", lacking.to_string()))
 }
 
@@ -170,6 +182,20 @@ fn own(have: Environment, asked: Option<Environment>) -> Result<()> {
     }
     let message = format!("a {} key cannot make a key of another environment", have.as_str());
     Err(Error::new(Reason::EnvironmentMismatch, message).with("field", "environment"))
+}
+
+/// What was made by who ends does not outlive it.
+fn ends(caller: &Caller, asked: Option<Timestamp>) -> Option<Timestamp> {
+    asked.into_iter().chain(caller.expires_at).min()
+}
+
+/// A session ends within the hour; a key that it made would not.
+pub(super) fn no_session(caller: &Caller) -> Result<()> {
+    if caller.session_id.is_none() {
+        return Ok(());
+    }
+    let message = "a session makes no keys and no sessions; call with the key itself";
+    Err(Error::new(Reason::InsufficientScope, message))
 }
 
 fn expiry(clock: &Clock, at: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>> {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Keys, convert, create};
-use crate::kernel::caller::Grant;
 use crate::kernel::{Caller, Error, Result, Timestamp};
 use crate::proto::runplane::v1 as pb;
 use crate::store;
@@ -21,8 +20,8 @@ pub(super) async fn rotate(
     let (scope, key_id) = (caller.scope, convert::id(id)?);
     let old = store::keys::get(keys.store.read(), scope, key_id).await?;
     let now = keys.clock.now();
-    let words: Vec<String> = serde_json::from_str(&old.scopes).map_err(Error::internal)?;
-    let grants: Vec<_> = words.iter().filter_map(|word| Grant::parse(word)).collect();
+    create::no_session(caller)?;
+    let grants = convert::kept_grants(&old)?;
     // Who gets the successor's secret could do all that the old key can.
     create::gives(caller, &grants)?;
     let new = create::New {

@@ -26,6 +26,7 @@ pub(super) async fn create(
     caller: &Caller,
     (scopes, expires_in): (&[String], Option<i32>),
 ) -> Result<pb::Session> {
+    super::create::no_session(caller)?;
     let grants = grants(caller, scopes)?;
     let now = keys.clock.now();
     let expires_at = expiry(caller, now, expires_in)?;

@@ -42,6 +42,7 @@ pub(super) async fn update(
         }
     }
     let limits = messages::overrides(new.limits)?;
+    let replans = named.iter().any(|field| *field == "plan" || field.starts_with("limits"));
     let changed = organisations.store.change(caller, "update_organisation", move |tx| {
         let (mut change, named) = (change.clone(), named.clone());
         Box::pin(async move {
@@ -52,6 +53,8 @@ pub(super) async fn update(
         })
     });
     let answer = changed.await?.answer;
-    organisations.forget.all().await;
+    if replans {
+        organisations.forget.all().await;
+    }
     Ok(answer)
 }

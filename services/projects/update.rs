@@ -38,6 +38,7 @@ pub(super) async fn update(
             }
         }
     }
+    let replans = change.plan.is_some();
     let changed = projects.store.change(caller, "update_project", move |tx| {
         let change = change.clone();
         Box::pin(async move {
@@ -46,6 +47,8 @@ pub(super) async fn update(
         })
     });
     let answer = changed.await?.answer;
-    projects.forget.all().await;
+    if replans {
+        projects.forget.all().await;
+    }
     Ok(answer)
 }

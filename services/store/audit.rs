@@ -25,6 +25,8 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(7885632)";
 struct Entry<'a> {
     id: String,
     at: Timestamp,
+    /// Whose it is, as the row says: moved to another owner, a line would be hidden from its own.
+    owner: String,
     #[serde(flatten)]
     actor: Actor,
     scope: &'a str,
@@ -47,7 +49,7 @@ pub struct Actor {
     /// Key, `key_…`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
-    /// Session of the key, `key_…`.
+    /// Session of the key, `key_…`, or none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
     /// Level of the key.
@@ -92,10 +94,34 @@ pub struct Line {
     pub mac: Vec<u8>,
     /// Signature of this line and all before it.
     pub chain: Option<Vec<u8>>,
+    /// When.
+    pub at: Timestamp,
+    /// Whose it is, as the entry names it.
+    pub owner: String,
+}
+
+impl Line {
+    /// True when the row is what its entry says: no other row has the same signature.
+    #[must_use]
+    pub fn is_its_own(&self) -> bool {
+        let entry: serde_json::Value = serde_json::from_str(&self.entry).unwrap_or_default();
+        let is = |name: &str, value: String| entry[name] == value;
+        is("id", ids::format(Kind::Audit, self.id))
+            && is("at", self.at.to_string())
+            && is("owner", self.owner.clone())
+    }
+}
+
+/// An owner as an entry names it.
+fn owner(project: Uuid, environment: &str) -> String {
+    format!("{project}/{environment}")
 }
 
 impl From<&Caller> for Actor {
     fn from(caller: &Caller) -> Self {
+        if caller.key_id.is_nil() {
+            return Self { public: Some("command line".to_owned()), ..Self::default() };
+        }
         Self {
             key_id: Some(ids::format(Kind::Key, caller.key_id)),
             session_id: caller.session_id.map(|id| ids::format(Kind::Key, id)),
@@ -117,6 +143,7 @@ pub(super) async fn change<M, X>(
     let entry = Entry {
         id: ids::format(Kind::Audit, id),
         at: now,
+        owner: owner(caller.scope.project, caller.scope.environment.as_str()),
         actor: caller.into(),
         scope,
         action,
@@ -137,9 +164,12 @@ pub(super) async fn change<M, X>(
 pub async fn refused(tx: &Tx, pepper: &Pepper, calls: &[Refused]) -> Result<()> {
     for call in calls {
         let id = ids::fresh(call.at);
+        let nobody = Scope { project: Uuid::nil(), environment: crate::kernel::Environment::Live };
+        let scope = call.scope.unwrap_or(nobody);
         let entry = Entry {
             id: ids::format(Kind::Audit, id),
             at: call.at,
+            owner: owner(scope.project, scope.environment.as_str()),
             actor: call.actor.clone(),
             scope: call.needs,
             action: call.action,
@@ -150,8 +180,7 @@ pub async fn refused(tx: &Tx, pepper: &Pepper, calls: &[Refused]) -> Result<()> 
             before: None,
             after: None,
         };
-        let nobody = Scope { project: Uuid::nil(), environment: crate::kernel::Environment::Live };
-        write(tx, pepper, call.scope.unwrap_or(nobody), (id, call.at), &entry).await?;
+        write(tx, pepper, scope, (id, call.at), &entry).await?;
     }
     Ok(())
 }
@@ -188,7 +217,7 @@ pub async fn link(tx: &Tx, pepper: &Pepper) -> Result<u64> {
     if postgres {
         tx.query_one_raw(statement(tx, LOCK, [])).await?;
     }
-    let loose = "SELECT id, seq, entry, mac, chain FROM audit_log WHERE seq IS NULL
+    let loose = "SELECT id, seq, entry, mac, chain, at, project_id, environment FROM audit_log WHERE seq IS NULL
         ORDER BY at, id LIMIT $1 + 0";
     let rows = tx.query_all_raw(statement(tx, loose, [ROUND.into()])).await?;
     let lines = rows.into_iter().map(line).collect::<Result<Vec<_>>>()?;
@@ -197,7 +226,9 @@ pub async fn link(tx: &Tx, pepper: &Pepper) -> Result<u64> {
         _ => (0, Vec::new()),
     };
     let mut links: Vec<[Value; 3]> = Vec::with_capacity(lines.len());
-    for line in &lines {
+    // What was not written by who has this pepper is left loose: linked, it would look as if.
+    let own = |line: &&Line| line.mac == pepper.derive("audit", &line.entry) && line.is_its_own();
+    for line in lines.iter().filter(own) {
         seq += 1;
         chain = chained(pepper, seq, &chain, &line.mac);
         links.push([line.id.into(), seq.into(), chain.clone().into()]);
@@ -243,7 +274,7 @@ pub async fn head(conn: &impl ConnectionTrait) -> Result<Option<(i64, Vec<u8>)>>
 /// # Errors
 /// Those of the database.
 pub async fn linked(conn: &impl ConnectionTrait, after: i64) -> Result<Vec<Line>> {
-    let sql = "SELECT id, seq, entry, mac, chain FROM audit_log WHERE seq > $1
+    let sql = "SELECT id, seq, entry, mac, chain, at, project_id, environment FROM audit_log WHERE seq > $1
         ORDER BY seq LIMIT $2 + 0";
     let rows = conn.query_all_raw(statement(conn, sql, [after.into(), ROUND.into()])).await?;
     rows.into_iter().map(line).collect()
@@ -257,7 +288,7 @@ pub async fn loose(
     conn: &impl ConnectionTrait,
     (at, id): (Timestamp, Uuid),
 ) -> Result<Vec<(Timestamp, Line)>> {
-    let sql = "SELECT id, seq, entry, mac, chain, at FROM audit_log
+    let sql = "SELECT id, seq, entry, mac, chain, at, project_id, environment FROM audit_log
         WHERE seq IS NULL AND (at, id) > ($1, $2) ORDER BY at, id LIMIT $3 + 0";
     let values = [at.0.into(), id.into(), ROUND.into()];
     let rows = conn.query_all_raw(statement(conn, sql, values)).await?;
@@ -272,5 +303,7 @@ fn line(row: QueryResult) -> Result<Line> {
         entry: row.try_get_by_index(2)?,
         mac: row.try_get_by_index(3)?,
         chain: row.try_get_by_index(4)?,
+        at: Timestamp(row.try_get_by_index(5)?),
+        owner: owner(row.try_get_by_index(6)?, &row.try_get_by_index::<String>(7)?),
     })
 }

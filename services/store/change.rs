@@ -48,7 +48,9 @@ async fn keep<M: Message, X>(tx: &Tx, caller: &Caller, changed: &Changed<M, X>) 
     let Call { pepper, ticket, .. } = &*caller.call;
     let Some(ticket) = ticket else { return Ok(()) };
     let answer = pepper.seal(&ticket.seal, &changed.answer.encode_to_vec())?;
-    if idempotency::keep(tx, caller.scope, ticket, (&answer, &changed.target)).await? {
+    // By its key a run is found that the call has created, not one that it has fed or cancelled.
+    let made = if caller.call.scope == "runs:create" { changed.target.as_str() } else { "" };
+    if idempotency::keep(tx, caller.scope, ticket, (&answer, made)).await? {
         return Ok(());
     }
     Err(idempotency::in_use())

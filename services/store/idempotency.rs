@@ -6,7 +6,7 @@ use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use super::Tx;
-use super::sql::statement;
+use super::sql::{skip_locked, statement};
 use crate::kernel::call::Ticket;
 use crate::kernel::{Error, Reason, Result, Scope, Timestamp, ids};
 
@@ -109,11 +109,14 @@ pub async fn runs(
 /// # Errors
 /// Those of the database.
 pub async fn purge(tx: &Tx, now: Timestamp) -> Result<u64> {
-    let sql = "DELETE FROM idempotency_keys WHERE (project_id, environment, digest, route) IN
+    let sql = format!(
+        "DELETE FROM idempotency_keys WHERE (project_id, environment, digest, route) IN
         (SELECT project_id, environment, digest, route FROM idempotency_keys
-            WHERE expires_at <= $1 LIMIT $2)";
+            WHERE expires_at <= $1 LIMIT $2{})",
+        skip_locked(tx, "idempotency_keys")
+    );
     let values = [now.0.into(), PURGE.into()];
-    Ok(tx.execute_raw(statement(tx, sql, values)).await?.rows_affected())
+    Ok(tx.execute_raw(statement(tx, &sql, values)).await?.rows_affected())
 }
 
 /// The failure of a call whose key another call is using.

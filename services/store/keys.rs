@@ -210,10 +210,13 @@ pub async fn end_session(
 /// # Errors
 /// Those of the database.
 pub async fn purge_sessions(conn: &impl ConnectionTrait, now: Timestamp) -> Result<u64> {
-    let sql = "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys
-        WHERE parent_id IS NOT NULL AND expires_at <= $1 LIMIT $2)";
+    let sql = format!(
+        "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys
+        WHERE parent_id IS NOT NULL AND expires_at <= $1 LIMIT $2{})",
+        sql::skip_locked(conn, "api_keys")
+    );
     let values = [now.0.saturating_sub(SESSION_GRACE_US).into(), PURGE.into()];
-    Ok(conn.execute_raw(sql::statement(conn, sql, values)).await?.rows_affected())
+    Ok(conn.execute_raw(sql::statement(conn, &sql, values)).await?.rows_affected())
 }
 
 /// The error for a key that the owner does not have.

@@ -45,12 +45,15 @@ pub async fn get(conn: &impl ConnectionTrait, id: Uuid) -> Result<Option<Project
     sql::only(conn, Entity::find_by_id(id)).await
 }
 
-/// The oldest project; `None` on the first start.
+/// The oldest project that is not deleted; `None` on the first start.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn first(conn: &impl ConnectionTrait) -> Result<Option<Project>> {
-    let oldest = Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id);
+    let oldest = Entity::find()
+        .filter(Column::DeletedAt.is_null())
+        .order_by_asc(Column::CreatedAt)
+        .order_by_asc(Column::Id);
     Ok(oldest.one(conn).await?)
 }
 

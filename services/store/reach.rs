@@ -55,8 +55,12 @@ pub async fn run(
     if caller.level == Level::Project && reach == Some(Reach::All) {
         return Ok(caller.scope);
     }
-    let sql = "SELECT r.project_id, r.environment, r.agent_id, p.organisation_id FROM runs r
-        JOIN projects p ON p.id = r.project_id AND p.deleted_at IS NULL WHERE r.id = $1";
+    let sql = "SELECT r.project_id, r.environment, r.agent_id, p.organisation_id, r.key_id,
+            a.published AND a.deleted_at IS NULL
+        FROM runs r
+        JOIN projects p ON p.id = r.project_id AND p.deleted_at IS NULL
+        LEFT JOIN agents a ON a.id = r.agent_id
+        WHERE r.id = $1";
     let row = conn.query_one_raw(statement(conn, sql, [id.into()])).await?;
     let row = row.ok_or_else(|| runs::not_found(id))?;
     let (owner, agent) = (scope(&row)?, row.try_get_by_index::<Uuid>(2)?);
@@ -64,8 +68,11 @@ pub async fn run(
     let own = match caller.level {
         Level::Project => owner == caller.scope,
         Level::Organisation => {
+            let own = row.try_get_by_index::<Option<Uuid>>(4)? == Some(caller.key_id);
+            let published = row.try_get_by_index::<Option<bool>>(5)?.unwrap_or_default();
             organisation == Some(caller.organisation)
                 && owner.environment == caller.scope.environment
+                && (own || published)
         }
         Level::Operator => false,
     };

@@ -24,8 +24,7 @@ pub struct LimitsConfig {
 /// The plans of the configuration.
 #[derive(Debug, Clone)]
 pub struct Plans {
-    default: Plan,
-    name: String,
+    default: Arc<(String, Plan)>,
     plans: Arc<BTreeMap<String, Plan>>,
 }
 
@@ -71,8 +70,8 @@ impl Plans {
     /// no such plan.
     #[must_use]
     pub fn new(default: &str, plans: BTreeMap<String, Plan>) -> Option<Self> {
-        let (name, plan) = (default.to_owned(), plans.get(default)?.clone());
-        Some(Self { default: plan, name, plans: Arc::new(plans) })
+        let plan = plans.get(default)?.clone();
+        Some(Self { default: Arc::new((default.to_owned(), plan)), plans: Arc::new(plans) })
     }
 
     /// What a key has, by the name of its plan and what changes it. A plan that is no more is the
@@ -81,7 +80,7 @@ impl Plans {
     pub fn limits(&self, plan: &str, organisation: &Overrides, key: &Overrides) -> Limits {
         match self.plans.get_key_value(plan) {
             Some((name, plan)) => Limits::of(name, plan, organisation, key),
-            None => Limits::of(&self.name, &self.default, organisation, key),
+            None => Limits::of(&self.default.0, &self.default.1, organisation, key),
         }
     }
 

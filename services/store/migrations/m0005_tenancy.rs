@@ -5,6 +5,8 @@ use sea_orm::{ConnectionTrait, DbErr, DeriveMigrationName, Statement, Value};
 use sea_orm_migration::{MigrationTrait, SchemaManager, async_trait};
 use uuid::Uuid;
 
+use crate::kernel::{Timestamp, ids};
+
 /// The change.
 #[derive(Debug, DeriveMigrationName)]
 pub(super) struct Migration;
@@ -24,7 +26,8 @@ async fn adopt(conn: &impl ConnectionTrait) -> Result<(), DbErr> {
     for row in conn.query_all_raw(Statement::from_string(backend, all)).await? {
         let (project, name) =
             (row.try_get_by_index::<Uuid>(0)?, row.try_get_by_index::<String>(1)?);
-        let (at, organisation) = (row.try_get_by_index::<i64>(2)?, Uuid::new_v4());
+        let at = row.try_get_by_index::<i64>(2)?;
+        let organisation = ids::fresh(Timestamp(at));
         let values: [Value; 3] = [organisation.into(), name.into(), at.into()];
         let insert = "INSERT INTO organisations (id, name, plan, created_at, updated_at)
             VALUES ($1, $2, '', $3, $3)";

@@ -29,8 +29,8 @@ drain_seconds = 1
 [auth]
 pepper = "a pepper for tests, of no worth"
 [limits]
-unauthenticated = { limit = 1000000, per = "1s" }
-failed_logins = { limit = 1000000, per = "1s" }
+unauthenticated = { limit = 1000000, per = "1s", burst = 1000000 }
+failed_logins = { limit = 1000000, per = "1s", burst = 1000000 }
 [engine]
 concurrent_runs = 32
 drain_ms = 1000

@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod coding;
 pub mod conditional;
+mod credentials;
 pub mod deadline;
 pub mod dispatch;
 mod forwarded;

@@ -217,7 +217,8 @@ pub async fn link(tx: &Tx, pepper: &Pepper) -> Result<u64> {
     if postgres {
         tx.query_one_raw(statement(tx, LOCK, [])).await?;
     }
-    let loose = "SELECT id, seq, entry, mac, chain, at, project_id, environment FROM audit_log WHERE seq IS NULL
+    let loose = "SELECT id, seq, entry, mac, chain, at, project_id, environment
+        FROM audit_log WHERE seq IS NULL
         ORDER BY at, id LIMIT $1 + 0";
     let rows = tx.query_all_raw(statement(tx, loose, [ROUND.into()])).await?;
     let lines = rows.into_iter().map(line).collect::<Result<Vec<_>>>()?;
@@ -274,7 +275,8 @@ pub async fn head(conn: &impl ConnectionTrait) -> Result<Option<(i64, Vec<u8>)>>
 /// # Errors
 /// Those of the database.
 pub async fn linked(conn: &impl ConnectionTrait, after: i64) -> Result<Vec<Line>> {
-    let sql = "SELECT id, seq, entry, mac, chain, at, project_id, environment FROM audit_log WHERE seq > $1
+    let sql = "SELECT id, seq, entry, mac, chain, at, project_id, environment
+        FROM audit_log WHERE seq > $1
         ORDER BY seq LIMIT $2 + 0";
     let rows = conn.query_all_raw(statement(conn, sql, [after.into(), ROUND.into()])).await?;
     rows.into_iter().map(line).collect()
@@ -288,7 +290,8 @@ pub async fn loose(
     conn: &impl ConnectionTrait,
     (at, id): (Timestamp, Uuid),
 ) -> Result<Vec<(Timestamp, Line)>> {
-    let sql = "SELECT id, seq, entry, mac, chain, at, project_id, environment FROM audit_log
+    let sql = "SELECT id, seq, entry, mac, chain, at, project_id, environment
+        FROM audit_log
         WHERE seq IS NULL AND (at, id) > ($1, $2) ORDER BY at, id LIMIT $3 + 0";
     let values = [at.0.into(), id.into(), ROUND.into()];
     let rows = conn.query_all_raw(statement(conn, sql, values)).await?;

@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
 use self::services::{Parts, SERVED, grpc, services};
@@ -31,7 +32,7 @@ use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack, tls};
 use crate::kernel::caller::{Forget, Grant};
-use crate::kernel::config::{AliasConfig, Config, Plans};
+use crate::kernel::config::{AliasConfig, Config, Plans, ServerConfig};
 use crate::kernel::models::ModelTable;
 use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
 use crate::keys::bootstrap::Opens;
@@ -148,8 +149,7 @@ pub async fn run(
     let upkeep = server.upkeep();
     let Server { config, store, engine, clock, pepper, runtime, models } = server;
     let (tls, reloader) = tls::load(&config.tls).await.map_err(Error::internal)?.unzip();
-    let plans = Plans::new(&config.limits.plan, config.plans.clone());
-    let plans = plans.ok_or_else(|| Error::internal("limits.plan is no plan"))?;
+    let plans = plans(&config)?;
     let (authenticator, recorder) =
         Authenticator::new(store.clone(), pepper.clone(), plans.clone(), clock.clone());
     let parts =
@@ -158,9 +158,7 @@ pub async fn run(
     let services = services(&parts, models, forget(&authenticator, news));
     let health = health(&store);
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
-    for service in SERVED {
-        reporter.set_service_status(service, ServingStatus::Serving).await;
-    }
+    tell(&reporter, ServingStatus::Serving).await;
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
     let rest = Transcoder::new(services, options(&config)?);
     let required = required(rest.clone());
@@ -170,32 +168,18 @@ pub async fn run(
     let limiter = Limiter::new(&config.redis, clock.clone(), replicas(&store))?;
     limiter.start().await;
     let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
-    let idempotency = IdempotencyLayer {
-        store: store.clone(),
-        pepper,
-        clock: clock.clone(),
-        keep: Duration::from_secs(config.limits.idempotency_hours * 3600),
-        body_bytes_max: config.server.body_bytes_max,
-    };
+    let idempotency = idempotency(&config, &upkeep);
     let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required, gate });
     let stack = stack::stack(&config.server, clock, guard.layer(idempotency), inner);
 
     let [port_ends, engine_ends, calls_end] = [(); 3].map(|()| CancellationToken::new());
-    let limits = PortLimits {
-        connections_max: config.server.connections_max,
-        idle_max: Duration::from_secs(config.server.idle_seconds_max),
-        drain: Duration::from_secs(config.server.drain_seconds),
-    };
+    let limits = port_limits(&config.server);
     let serving = async {
         port::serve(listener, stack, port_ends.cancelled(), limits, tls).await;
         // No call changes anything any more.
         calls_end.cancel();
     };
-    let reloading = async {
-        if let Some(reloader) = reloader {
-            reloader.run(port_ends.clone()).await;
-        }
-    };
+    let reloading = reload(reloader, port_ends.clone());
     let working = async {
         let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
         engine.close();
@@ -213,9 +197,7 @@ pub async fn run(
             () = port_ends.cancelled() => {}
         }
         health.drain();
-        for service in SERVED {
-            reporter.set_service_status(service, ServingStatus::NotServing).await;
-        }
+        tell(&reporter, ServingStatus::NotServing).await;
         // Steps in flight and calls in flight end side by side: a call may wait for a run.
         port_ends.cancel();
         engine_ends.cancel();
@@ -224,6 +206,43 @@ pub async fn run(
         tokio::join!(serving, reloading, working, noting, hearing, keeping, counting, stopping);
     store.close().await;
     worked
+}
+
+fn plans(config: &Config) -> Result<Plans> {
+    let plans = Plans::new(&config.limits.plan, config.plans.clone());
+    plans.ok_or_else(|| Error::internal("limits.plan is no plan"))
+}
+
+fn idempotency(config: &Config, parts: &Upkeep) -> IdempotencyLayer {
+    IdempotencyLayer {
+        store: parts.store.clone(),
+        pepper: parts.pepper.clone(),
+        clock: parts.clock.clone(),
+        keep: Duration::from_secs(config.limits.idempotency_hours * 3600),
+        body_bytes_max: config.server.body_bytes_max,
+    }
+}
+
+fn port_limits(config: &ServerConfig) -> PortLimits {
+    PortLimits {
+        connections_max: config.connections_max,
+        idle_max: Duration::from_secs(config.idle_seconds_max),
+        drain: Duration::from_secs(config.drain_seconds),
+    }
+}
+
+/// Tells callers of gRPC's health what every service does.
+async fn tell(reporter: &HealthReporter, status: ServingStatus) {
+    for service in SERVED {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Looks at the certificates, where there are any.
+async fn reload(reloader: Option<tls::Reloader>, stop: CancellationToken) {
+    if let Some(reloader) = reloader {
+        reloader.run(stop).await;
+    }
 }
 
 fn options(config: &Config) -> Result<TranscoderOptions> {

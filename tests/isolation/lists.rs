@@ -42,7 +42,7 @@ fn ways(list: &MethodDescriptor, own: &Value) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_holds_nothing_of_anothers() {
+async fn a_list_holds_nothing_of_another() {
     let world = World::new().await;
     let mut heard_own = 0;
     for door in Door::ALL {
@@ -72,7 +72,7 @@ async fn listened(world: &World, (who, door): (Who, Door), list: &MethodDescript
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn labels_of_anothers_find_nothing() {
+async fn labels_of_another_find_nothing() {
     let world = World::new().await;
     for who in [Who::Admin, Who::Session, Who::Runner, Who::Narrow] {
         let caller = world.caller(who, Door::Rest);
@@ -155,7 +155,7 @@ async fn a_cursor_is_good_for_its_own_list_alone() {
 
 /// `GET /v1/runs?idempotency_key=` finds what calls of the same tenant have created.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idempotency_key_of_anothers_finds_nothing() {
+async fn an_idempotency_key_of_another_finds_nothing() {
     let world = World::new().await;
     let (create, list) = ("RunsService/CreateRun", "RunsService/ListRuns");
     for space in world.spaces().filter(|space| space.name != "deleted") {

@@ -83,7 +83,7 @@ async fn ids_are_alike(world: &World, door: Door, who: Who) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_anothers_is_as_if_it_had_never_been() {
+async fn what_is_of_another_is_as_if_it_had_never_been() {
     let world = World::new().await;
     for door in Door::ALL {
         for who in Who::ALL {

@@ -66,7 +66,7 @@ pub(super) async fn update(
             change.limits = Some(messages::merged_limits(&old.limits, &limits, &named)?);
             let row = store::keys::update(tx, scope, key_id, change).await?;
             let public = row.key_id.clone();
-            Ok(convert::changed(row, None)?.with(public))
+            Ok(convert::changed(row, None)?.before(&convert::state(&old))?.with(public))
         })
     });
     let changed = changed.await?;
@@ -86,11 +86,12 @@ pub(super) async fn revoke<M: Message + 'static>(
     let changed = keys.store.change(caller, "revoke_key", move |tx| {
         let caller = who.clone();
         Box::pin(async move {
-            create::rules(&caller, &store::keys::locked(tx, scope, key_id).await?)?;
+            let old = store::keys::locked(tx, scope, key_id).await?;
+            create::rules(&caller, &old)?;
             let row = store::keys::revoke(tx, scope, key_id, now).await?;
             let public = row.key_id.clone();
             let Changed { answer: key, target, after, .. } = convert::changed(row, None)?;
-            let changed = Changed::new(target, answer(key));
+            let changed = Changed::new(target, answer(key)).before(&convert::state(&old))?;
             Ok(Changed { after, ..changed }.with(public))
         })
     });

@@ -50,15 +50,19 @@ pub(super) fn key(row: api_key::Model, secret: Option<&SecretString>) -> Result<
     })
 }
 
-/// What a change of a key has come to. What is written down of it is what anybody may read of it.
+/// What a change of a key has come to.
 pub(super) fn changed(
     row: api_key::Model,
     secret: Option<&SecretString>,
 ) -> Result<Changed<pb::Key>> {
-    let target = ids::format(Kind::Key, row.id);
-    let state = (row.name.clone(), row.scopes.clone(), row.metadata.clone(), row.limits.clone());
+    let (target, state) = (ids::format(Kind::Key, row.id), state(&row));
+    Changed::new(target, key(row, secret)?).after(&state)
+}
+
+/// What is written down of a key: what anybody may read of it.
+pub(super) fn state(row: &api_key::Model) -> serde_json::Value {
     let ends = (row.expires_at, row.revoked_at, row.replaced_by);
-    Changed::new(target, key(row, secret)?).after(&(state, ends))
+    serde_json::json!([row.name, row.scopes, row.metadata, row.limits, ends])
 }
 
 /// The grants of a request, each once; `invalid_field` for what is none at this level.

@@ -40,9 +40,10 @@ pub(super) async fn rotate(
     let changed = keys.store.change(caller, "rotate_key", move |tx| {
         let (row, secret) = (row.clone(), secret.clone());
         Box::pin(async move {
-            store::keys::replace(tx, scope, (key_id, row.id), times).await?;
+            let old = store::keys::replace(tx, scope, (key_id, row.id), times).await?;
             let row = store::keys::insert(tx, scope, row).await?;
-            convert::changed(row, Some(&secret))
+            // It names its successor, so the line tells which key was replaced.
+            convert::changed(row, Some(&secret))?.before(&(old.id, convert::state(&old)))
         })
     });
     let answer = changed.await?.answer;

@@ -25,8 +25,13 @@ pub(super) fn organisation(row: organisation::Model) -> Result<pb::Organisation>
 
 /// What a change of an organisation has come to.
 pub(super) fn changed(row: organisation::Model) -> Result<Changed<pb::Organisation>> {
-    let state = (row.name.clone(), row.plan.clone(), row.limits.clone(), row.metadata.clone());
+    let state = state(&row);
     Changed::new(ids::format(Kind::Organisation, row.id), organisation(row)?).after(&state)
+}
+
+/// What is written down of an organisation.
+pub(super) fn state(row: &organisation::Model) -> serde_json::Value {
+    serde_json::json!([row.name, row.plan, row.limits, row.metadata])
 }
 
 /// The UUID of an organisation's id; a malformed one names none.

@@ -49,7 +49,7 @@ pub(super) async fn update(
             let old = store::organisations::locked(tx, id).await?;
             change.limits = Some(messages::merged_limits(&old.limits, &limits, &named)?);
             let row = store::organisations::update(tx, id, change, now).await?;
-            convert::changed(row)
+            convert::changed(row)?.before(&convert::state(&old))
         })
     });
     let answer = changed.await?.answer;

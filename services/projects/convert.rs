@@ -24,8 +24,13 @@ pub(super) fn project(row: project::Model) -> Result<pb::Project> {
 
 /// What a change of a project has come to.
 pub(super) fn changed(row: project::Model) -> Result<Changed<pb::Project>> {
-    let state = (row.name.clone(), row.plan.clone(), row.metadata.clone());
+    let state = state(&row);
     Changed::new(ids::format(Kind::Project, row.id), project(row)?).after(&state)
+}
+
+/// What is written down of a project.
+pub(super) fn state(row: &project::Model) -> serde_json::Value {
+    serde_json::json!([row.name, row.plan, row.metadata])
 }
 
 /// The UUID of a project's id; a malformed one names none.

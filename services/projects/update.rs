@@ -42,8 +42,9 @@ pub(super) async fn update(
     let changed = projects.store.change(caller, "update_project", move |tx| {
         let change = change.clone();
         Box::pin(async move {
+            let old = store::projects::live(tx, id).await?;
             let row = store::projects::update(tx, id, change, now).await?;
-            convert::changed(row)
+            convert::changed(row)?.before(&convert::state(&old))
         })
     });
     let answer = changed.await?.answer;

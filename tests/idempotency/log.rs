@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{App, On, Options};
 use crate::harness::doors::Door;
+use crate::harness::process::Program;
 
 /// The lines, oldest first.
 pub async fn entries(app: &App) -> Vec<Value> {
@@ -73,6 +74,7 @@ async fn a_change_says_who_what_and_from_where_and_no_secret() {
     assert_eq!(first["request_id"].as_str(), made.headers.get("x-request-id").map(|id| &**id));
     assert!(first["key_id"].as_str().is_some_and(|id| id.starts_with("key_")), "{first}");
     assert_ne!(first["after"], second["after"]);
+    assert!(first["before"].is_null() && second["before"] == first["after"], "{second}");
     let secret = made.body["secret"].as_str().expect("a secret");
     let text = format!("{lines:?}");
     assert!(!text.contains(&secret[8..]) && !text.contains(&app.admin[8..]), "{text}");
@@ -155,4 +157,26 @@ async fn lines_of_many_writers_become_one_chain() {
     let lines = 80 + app_keys(&app).await;
     assert_eq!((checked.lines, checked.faults.as_slice()), (lines, &[][..]), "{checked:?}");
     assert!(checked.head.starts_with(&format!("{lines}:")), "{}", checked.head);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_checks_the_log_and_a_head_that_was_kept() {
+    let mut program = Program::new("");
+    let api = program.start().await;
+    let (status, key) = api.post("/v1/keys", &json!({"name": "k"})).await;
+    assert_eq!(status, 201, "{key}");
+    program.terminate();
+    assert!(program.ended().await.success());
+    let verify = async |more: &[&str]| {
+        let output = program.command(&[&["audit", "verify"], more].concat()).await;
+        (output.status.success(), String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let (right, told) = verify(&[]).await;
+    let head = told.trim().rsplit_once(' ').expect("a head").1;
+    // The first key, and the one that it made.
+    assert!(right && told.starts_with("2 lines; ") && head.starts_with("2:"), "{told}");
+    assert!(verify(&["--head", head]).await.0, "the head is still part of the log");
+    for other in [&head[..head.len() - 1], "3:00", "x"] {
+        assert!(!verify(&["--head", other]).await.0, "{other}");
+    }
 }

@@ -1,12 +1,17 @@
-//! What the messages of more than one service have in common: order and figures of pages, names,
-//! masks, limits, levels. Used by the services beside their own `convert.rs`; asks no store.
+//! What the messages of more than one service have in common: order and figures of pages, ids,
+//! names, plans, masks, limits, levels. Used by the services beside their own `convert.rs`; asks no
+//! store.
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::kernel::caller::Level;
+use crate::kernel::config::Plans;
+use crate::kernel::ids::{self, Kind};
 use crate::kernel::page::{Order, Page, Paged};
 use crate::kernel::plan::{Limits, Overrides, Rate};
-use crate::kernel::{Environment, Error, Result, text};
+use crate::kernel::{Environment, Error, Reason, Result, text};
 use crate::proto::runplane::v1 as pb;
 
 /// Most characters of a name.
@@ -49,6 +54,31 @@ pub fn name(name: &str) -> Result<()> {
             Err(Error::field("name", message).with("limit", NAME_CHARS_MAX.to_string()))
         }
     }
+}
+
+/// The name of a plan of the configuration, or none.
+///
+/// # Errors
+/// `invalid_field` for a name that no plan has.
+pub fn plan(plans: &Plans, plan: &str) -> Result<()> {
+    if plan.is_empty() || plans.has(plan) {
+        return Ok(());
+    }
+    let shown: String = plan.chars().take(64).collect();
+    let allowed = plans.names().join(", ");
+    let message = format!("plan is {shown:?}, must be one of: {allowed}");
+    Err(Error::field("plan", message).with("allowed", allowed))
+}
+
+/// The UUID of an id of this kind; a malformed one names nothing, and is told as `word`.
+///
+/// # Errors
+/// `reason`, which says that there is none.
+pub fn id(kind: Kind, text: &str, (reason, word): (Reason, &str)) -> Result<Uuid> {
+    ids::parse(kind, text).ok_or_else(|| {
+        let shown: String = text.chars().take(64).collect();
+        Error::new(reason, format!("{word} {shown} not found"))
+    })
 }
 
 /// The fields that a mask names, of those that may be changed, or one of the limits, as in

@@ -109,22 +109,15 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>> {
 
 /// The UUID of a key's id; a malformed one names no key.
 pub(super) fn id(text: &str) -> Result<Uuid> {
-    named(Kind::Key, text, (Reason::KeyNotFound, "key"))
+    messages::id(Kind::Key, text, (Reason::KeyNotFound, "key"))
 }
 
 /// The UUID of a project's id; a malformed one names none.
 pub(super) fn project(text: &str) -> Result<Uuid> {
-    named(Kind::Project, text, (Reason::ProjectNotFound, "project"))
+    messages::id(Kind::Project, text, (Reason::ProjectNotFound, "project"))
 }
 
 /// The UUID of an organisation's id; a malformed one names none.
 pub(super) fn organisation(text: &str) -> Result<Uuid> {
-    named(Kind::Organisation, text, (Reason::OrganisationNotFound, "organisation"))
-}
-
-fn named(kind: Kind, text: &str, (reason, word): (Reason, &str)) -> Result<Uuid> {
-    ids::parse(kind, text).ok_or_else(|| {
-        let shown: String = text.chars().take(64).collect();
-        Error::new(reason, format!("{word} {shown} not found"))
-    })
+    messages::id(Kind::Organisation, text, (Reason::OrganisationNotFound, "organisation"))
 }

@@ -36,8 +36,5 @@ pub(super) fn state(row: &organisation::Model) -> serde_json::Value {
 
 /// The UUID of an organisation's id; a malformed one names none.
 pub(super) fn id(text: &str) -> Result<Uuid> {
-    ids::parse(Kind::Organisation, text).ok_or_else(|| {
-        let shown: String = text.chars().take(64).collect();
-        Error::new(Reason::OrganisationNotFound, format!("organisation {shown} not found"))
-    })
+    messages::id(Kind::Organisation, text, (Reason::OrganisationNotFound, "organisation"))
 }

@@ -12,7 +12,7 @@ pub(super) async fn create(
     request: pb::CreateOrganisationRequest,
 ) -> Result<pb::Organisation> {
     messages::name(&request.name)?;
-    super::plan(&organisations.plans, &request.plan)?;
+    messages::plan(&organisations.plans, &request.plan)?;
     let limits = messages::overrides(request.limits)?;
     let now = organisations.clock.now();
     let row = organisation::Model {

@@ -8,11 +8,11 @@ mod update;
 
 use tonic::Request;
 
+use crate::kernel::Clock;
 use crate::kernel::caller::Forget;
 use crate::kernel::config::Plans;
 use crate::kernel::page::Cursors;
 use crate::kernel::reply::{Reply, caller, reply};
-use crate::kernel::{Clock, Error, Result};
 use crate::proto::runplane::v1 as pb;
 use crate::proto::runplane::v1::organisations_service_server::OrganisationsService;
 use crate::store::Store;
@@ -64,15 +64,4 @@ impl OrganisationsService for Organisations {
     async fn delete_organisation(&self, r: Request<pb::DeleteOrganisationRequest>) -> Reply<()> {
         reply(delete::delete(self, &caller(&r)?, &r.into_inner().id).await)
     }
-}
-
-/// A plan of the configuration, or none.
-fn plan(plans: &Plans, plan: &str) -> Result<()> {
-    if plan.is_empty() || plans.has(plan) {
-        return Ok(());
-    }
-    let shown: String = plan.chars().take(64).collect();
-    let allowed = plans.names().join(", ");
-    let message = format!("plan is {shown:?}, must be one of: {allowed}");
-    Err(Error::field("plan", message).with("allowed", allowed))
 }

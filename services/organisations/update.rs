@@ -31,7 +31,7 @@ pub(super) async fn update(
                 change.name = Some(new.name.clone());
             }
             "plan" => {
-                super::plan(&organisations.plans, &new.plan)?;
+                messages::plan(&organisations.plans, &new.plan)?;
                 change.plan = Some(new.plan.clone());
             }
             "metadata" => {

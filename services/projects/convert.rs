@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::kernel::call::Changed;
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Error, Reason, Result, Timestamp};
+use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store::tables::project;
 
@@ -35,16 +36,10 @@ pub(super) fn state(row: &project::Model) -> serde_json::Value {
 
 /// The UUID of a project's id; a malformed one names none.
 pub(super) fn id(text: &str) -> Result<Uuid> {
-    ids::parse(Kind::Project, text).ok_or_else(|| {
-        let shown: String = text.chars().take(64).collect();
-        Error::new(Reason::ProjectNotFound, format!("project {shown} not found"))
-    })
+    messages::id(Kind::Project, text, (Reason::ProjectNotFound, "project"))
 }
 
 /// The UUID of an organisation's id; a malformed one names none.
 pub(super) fn organisation(text: &str) -> Result<Uuid> {
-    ids::parse(Kind::Organisation, text).ok_or_else(|| {
-        let shown: String = text.chars().take(64).collect();
-        Error::new(Reason::OrganisationNotFound, format!("organisation {shown} not found"))
-    })
+    messages::id(Kind::Organisation, text, (Reason::OrganisationNotFound, "organisation"))
 }

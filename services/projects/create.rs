@@ -12,7 +12,7 @@ pub(super) async fn create(
     request: pb::CreateProjectRequest,
 ) -> Result<pb::Project> {
     messages::name(&request.name)?;
-    super::plan(&projects.plans, &request.plan)?;
+    messages::plan(&projects.plans, &request.plan)?;
     if request.organisation_id.is_empty() {
         return Err(Error::missing("organisation_id"));
     }

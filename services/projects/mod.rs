@@ -12,7 +12,7 @@ use crate::kernel::caller::Forget;
 use crate::kernel::config::Plans;
 use crate::kernel::page::Cursors;
 use crate::kernel::reply::{Reply, caller, reply};
-use crate::kernel::{Clock, Error, Pepper, Result};
+use crate::kernel::{Clock, Pepper};
 use crate::proto::runplane::v1 as pb;
 use crate::proto::runplane::v1::projects_service_server::ProjectsService;
 use crate::store::Store;
@@ -57,15 +57,4 @@ impl ProjectsService for Projects {
     async fn delete_project(&self, r: Request<pb::DeleteProjectRequest>) -> Reply<()> {
         reply(delete::delete(self, &caller(&r)?, &r.into_inner().id).await)
     }
-}
-
-/// A plan of the configuration, or none.
-fn plan(plans: &Plans, plan: &str) -> Result<()> {
-    if plan.is_empty() || plans.has(plan) {
-        return Ok(());
-    }
-    let shown: String = plan.chars().take(64).collect();
-    let allowed = plans.names().join(", ");
-    let message = format!("plan is {shown:?}, must be one of: {allowed}");
-    Err(Error::field("plan", message).with("allowed", allowed))
 }

@@ -29,7 +29,7 @@ pub(super) async fn update(
                 change.name = Some(new.name.clone());
             }
             "plan" => {
-                super::plan(&projects.plans, &new.plan)?;
+                messages::plan(&projects.plans, &new.plan)?;
                 change.plan = Some(new.plan.clone());
             }
             _ => {

@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use super::{Runs, convert, wait};
 use crate::engine::Until;
-use crate::kernel::{Caller, Error, Reason, Result, Scope, Timestamp, ids};
+use crate::kernel::ids::Kind;
+use crate::kernel::{Caller, Reason, Result, Scope, Timestamp};
+use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store;
 
@@ -58,8 +60,5 @@ pub(super) async fn read(
 
 /// The UUID of a run's id; a malformed one names no run.
 pub(super) fn id(text: &str) -> Result<Uuid> {
-    ids::parse(ids::Kind::Run, text).ok_or_else(|| {
-        let shown: String = text.chars().take(64).collect();
-        Error::new(Reason::RunNotFound, format!("run {shown} not found"))
-    })
+    messages::id(Kind::Run, text, (Reason::RunNotFound, "run"))
 }

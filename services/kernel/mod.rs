@@ -6,6 +6,7 @@ pub mod caller;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod faults;
 pub mod grants;
 pub mod growth;
 pub mod ids;

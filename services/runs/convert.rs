@@ -94,6 +94,7 @@ pub(super) fn queued(scope: Scope, new: &NewRun) -> run::Model {
         completed_at: None,
         expires_at: None,
         last_seq: 1,
+        revision: 0,
     }
 }
 

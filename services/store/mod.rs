@@ -46,7 +46,7 @@ pub use error::{database, is_unique_violation};
 pub use reader::Reader;
 pub use tx::Tx;
 
-use crate::kernel::{Clock, Error, Result};
+use crate::kernel::{Clock, Error, Reason, Result, faults};
 
 /// What a job returns.
 pub type Work<'t, T> = BoxFuture<'t, Result<T>>;
@@ -106,6 +106,9 @@ impl Store {
             Back::Postgres(postgres) => postgres.tx(name, job).await,
         };
         tracing::trace!(name, ok = outcome.is_ok(), elapsed = ?begun.elapsed(), "transaction");
+        if outcome.is_ok() && faults::is_answer_lost() {
+            return Err(Error::new(Reason::Unavailable, "the database did not answer in time"));
+        }
         outcome
     }
 

@@ -94,6 +94,7 @@ pub async fn start(
     for piece in pieces(ids) {
         let sql = format!(
             "UPDATE runs SET status = $1, attempt = attempt + 1, last_seq = last_seq + 1,
+                revision = revision + 1,
                 started_at = COALESCE(started_at, $2)
             WHERE id IN ({}) AND status IN ({})
             RETURNING id, project_id, environment, agent_id, agent_version, input, parameters,
@@ -131,7 +132,7 @@ fn read_started(row: &QueryResult) -> Result<Started> {
 pub async fn note(tx: &Tx, run_id: Uuid, used: Used, last_seq: i64) -> Result<()> {
     let sql = "UPDATE runs SET input_tokens = input_tokens + $2,
             output_tokens = output_tokens + $3, model_calls = model_calls + $4,
-            tool_calls = tool_calls + $5, last_seq = $6
+            tool_calls = tool_calls + $5, last_seq = $6, revision = revision + 1
         WHERE id = $1";
     let values = [
         run_id.into(),
@@ -159,7 +160,8 @@ pub struct Step<'a> {
 /// Moves a run that goes on; false when it is in none of the states `from`.
 pub async fn go_on(tx: &Tx, run_id: Uuid, step: Step<'_>, from: &[&str]) -> Result<bool> {
     let sql = format!(
-        "UPDATE runs SET status = $2, required_action = $3, last_seq = COALESCE($4, last_seq)
+        "UPDATE runs SET status = $2, required_action = $3, last_seq = COALESCE($4, last_seq),
+            revision = revision + 1
         WHERE id = $1 AND status IN ({})",
         places(5, from.len())
     );
@@ -183,7 +185,8 @@ pub async fn end(
         "UPDATE runs SET status = $2, output = $3, error_code = $4, error_message = $5,
             incomplete_reason = $6, last_seq = $7, completed_at = $8, required_action = NULL,
             input_tokens = input_tokens + $9, output_tokens = output_tokens + $10,
-            model_calls = model_calls + $11, tool_calls = tool_calls + $12
+            model_calls = model_calls + $11, tool_calls = tool_calls + $12,
+            revision = revision + 1
         WHERE id = $1 AND status IN ({})
         RETURNING input_tokens, output_tokens, model_calls, tool_calls, created_at, project_id,
             environment, key_id",

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Tx;
 use super::lanes::Lane;
 use super::sql::{pieces, places, skip_locked, statement};
-use crate::kernel::{Result, Scope, Timestamp};
+use crate::kernel::{Result, Scope, Timestamp, faults};
 
 /// A claim: which worker holds which epoch of which run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -229,23 +229,34 @@ fn claimed(row: QueryResult) -> Result<Claimed> {
     Ok(Claimed { lease, stalls, seq })
 }
 
+/// Only the claim that holds the run gets through.
+fn fence() -> &'static str {
+    if faults::without("epoch") { "$2 IS NOT NULL" } else { "epoch = $2" }
+}
+
 /// The fence: sets aside the numbers of `events` events for this claim; `None` when the run is no
 /// longer its. A commit that ends a step shows that the run gets on.
 pub async fn pass(tx: &Tx, lease: Lease, events: i64, gets_on: bool) -> Result<Option<Passed>> {
-    let sql = "UPDATE run_queue SET next_seq = next_seq + $3,
+    let sql = format!(
+        "UPDATE run_queue SET next_seq = next_seq + $3,
             stalls = CASE WHEN $4 THEN 0 ELSE stalls END
-        WHERE run_id = $1 AND epoch = $2 AND state = 1
-        RETURNING next_seq, cancel_requested_at, metered";
+        WHERE run_id = $1 AND {} AND state = 1
+        RETURNING next_seq, cancel_requested_at, metered",
+        fence()
+    );
     let values = [lease.run_id.into(), lease.epoch.into(), events.into(), gets_on.into()];
-    passed(tx.query_one_raw(statement(tx, sql, values)).await?)
+    passed(tx.query_one_raw(statement(tx, &sql, values)).await?)
 }
 
 /// Removes a claimed run that ends; `None` when it is no longer the claim's.
 pub async fn leave(tx: &Tx, lease: Lease) -> Result<Option<Passed>> {
-    let sql = "DELETE FROM run_queue WHERE run_id = $1 AND epoch = $2 AND state = 1
-        RETURNING next_seq, cancel_requested_at, metered";
+    let sql = format!(
+        "DELETE FROM run_queue WHERE run_id = $1 AND {} AND state = 1
+        RETURNING next_seq, cancel_requested_at, metered",
+        fence()
+    );
     let values = [lease.run_id.into(), lease.epoch.into()];
-    passed(tx.query_one_raw(statement(tx, sql, values)).await?)
+    passed(tx.query_one_raw(statement(tx, &sql, values)).await?)
 }
 
 /// Lets a claimed run wait for its caller until `until`, after `pass` let it through.

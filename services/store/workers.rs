@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Tx;
 use super::sql::{key_share, statement};
 use super::tables::worker;
-use crate::kernel::{Result, Timestamp};
+use crate::kernel::{Result, Timestamp, faults};
 
 /// Adds a worker, whose lease ends at `lease_until`.
 pub async fn register(tx: &Tx, id: Uuid, now: Timestamp, lease_until: Timestamp) -> Result<()> {
@@ -27,6 +27,9 @@ pub async fn beat(tx: &Tx, id: Uuid, lease_until: Timestamp) -> Result<bool> {
 
 /// True when the worker has not been reaped; it cannot be before the transaction ends.
 pub async fn hold(tx: &Tx, id: Uuid) -> Result<bool> {
+    if faults::without("key_share") {
+        return Ok(true);
+    }
     let sql = format!("SELECT 1 FROM workers WHERE id = $1{}", key_share(tx));
     Ok(tx.query_one_raw(statement(tx, &sql, [id.into()])).await?.is_some())
 }

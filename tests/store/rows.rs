@@ -92,6 +92,7 @@ pub fn run(scope: Scope, n: u128, created_at: i64) -> Run {
         completed_at: None,
         expires_at: None,
         last_seq: 0,
+        revision: 0,
     }
 }
 

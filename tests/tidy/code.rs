@@ -61,7 +61,12 @@ const TIME: Home = Home {
 
 const ENVIRONMENT: Home = Home {
     words: &["env::var", "env::set_var", "env::remove_var", "Env::prefixed", "Env::raw"],
-    homes: &["services/kernel/config.rs", "services/kernel/config/mod.rs"],
+    homes: &[
+        "services/kernel/config.rs",
+        "services/kernel/config/mod.rs",
+        // In test builds only.
+        "services/kernel/faults.rs",
+    ],
     instead: "add a key to kernel/config.toml",
 };
 

@@ -6,6 +6,7 @@ mod m0002_agents;
 mod m0003_runs;
 mod m0004_engine;
 mod m0005_tenancy;
+mod m0006_replicas;
 
 use std::collections::HashSet;
 
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_runs::Migration),
             Box::new(m0004_engine::Migration),
             Box::new(m0005_tenancy::Migration),
+            Box::new(m0006_replicas::Migration),
         ]
     }
 }

@@ -59,6 +59,8 @@ pub struct Model {
     pub expires_at: Option<i64>,
     /// Number of the last durable event.
     pub last_seq: i64,
+    /// Grows with every change of the row.
+    pub revision: i64,
 }
 
 /// No relations: questions name their joins.

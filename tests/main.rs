@@ -31,6 +31,7 @@ mod openapi;
 mod oracle;
 mod probe;
 mod revocation;
+mod roles;
 mod runs;
 mod runtime;
 mod seeds;

@@ -12,13 +12,14 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::attempt::Drive;
-use super::claim::Taken;
+use super::claim::{JOURNAL_VERSION, Taken};
 use super::drive::Driver;
 use super::reap::Observations;
 use super::slots::Stop;
 use super::{Engine, complain};
 use crate::kernel::{Result, ids};
 use crate::store::queue::{Lease, Release};
+use crate::store::workers::Beat;
 use crate::store::{queue, workers};
 
 /// Time for a driver to notice that the process stops.
@@ -72,7 +73,7 @@ impl Worker {
                     workers::remove_all(tx).await?;
                     queue::release_all(tx, None, now).await?;
                 }
-                workers::register(tx, id, now, lease_until).await
+                workers::register(tx, id, JOURNAL_VERSION, now, lease_until).await
             })
         });
         register.await
@@ -82,23 +83,38 @@ impl Worker {
         let mut beat = interval(self.engine.config().heartbeat());
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let poll_ms = self.engine.config().poll_ms.max(1);
-        let (mut more, mut swept) = (true, Instant::now());
+        let (mut more, mut looked) = (true, Instant::now());
         loop {
             // Replicas that started together need not look together.
             let poll = Duration::from_millis(poll_ms + rand::random_range(0..=poll_ms / 4));
-            tokio::select! {
+            let wanted = tokio::select! {
                 // What must not wait comes first: there may always be more to take.
                 biased;
                 () = self.shutdown.cancelled() => return,
-                _ = beat.tick() => self.heartbeat().await,
-                () = tokio::time::sleep_until(swept + poll) => {
-                    swept = Instant::now();
-                    self.logged("sweep", self.engine.sweep().await);
+                _ = beat.tick() => {
+                    self.heartbeat().await;
+                    more
                 }
-                () = std::future::ready(()), if more => {}
-                () = self.engine.inner.work.notified() => {}
+                () = tokio::time::sleep_until(looked + poll) => {
+                    looked = Instant::now();
+                    self.look().await || more
+                }
+                () = std::future::ready(()), if more => true,
+                () = self.engine.inner.work.notified() => true,
+            };
+            more = wanted && self.take().await;
+        }
+    }
+
+    /// Looks what there is to do that nobody has told of, and ends what is due; true when runs are
+    /// ready.
+    async fn look(&self) -> bool {
+        match self.engine.look().await {
+            Ok(ready) => ready,
+            Err(error) => {
+                complain("look", None, &error);
+                false
             }
-            more = self.take().await;
         }
     }
 
@@ -118,7 +134,7 @@ impl Worker {
                 false
             }
             Err(error) => {
-                self.logged("claim", Err(error));
+                complain("claim", None, &error);
                 false
             }
         }
@@ -130,22 +146,15 @@ impl Worker {
     }
 
     async fn heartbeat(&mut self) {
-        let (id, now) = (self.id, self.engine.now());
-        let lease_until = now.plus(self.engine.config().lease());
-        let beat = self.engine.store().tx("engine.heartbeat", move |tx| {
-            Box::pin(async move {
-                let alive = workers::beat(tx, id, lease_until).await?;
-                Ok(if alive { Some(queue::held(tx, id).await?) } else { None })
-            })
-        });
-        match beat.await {
-            Ok(Some(held)) => self.compare(held).await,
-            Ok(None) => return self.start_over().await,
-            Err(error) => return self.logged("heartbeat", Err(error)),
-        }
-        if !self.engine.store().is_exclusive() {
-            let reaped = self.engine.reap(self.id, &mut self.observations).await;
-            self.logged("reap", reaped);
+        let lease_until = self.engine.now().plus(self.engine.config().lease());
+        match workers::beat(self.engine.store(), self.id, lease_until).await {
+            Ok(Some(Beat { held, others })) => {
+                self.compare(held).await;
+                let reaped = self.engine.reap(&others, &mut self.observations).await;
+                self.logged("reap", reaped);
+            }
+            Ok(None) => self.start_over().await,
+            Err(error) => complain("heartbeat", None, &error),
         }
     }
 

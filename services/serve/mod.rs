@@ -32,7 +32,7 @@ use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack, tls};
 use crate::kernel::caller::{Forget, Grant};
-use crate::kernel::config::{AliasConfig, Config, Plans, ServerConfig};
+use crate::kernel::config::{AliasConfig, Config, Plans, Role, ServerConfig};
 use crate::kernel::models::ModelTable;
 use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
 use crate::keys::bootstrap::Opens;
@@ -73,8 +73,12 @@ impl Server {
         let pepper = pepper::load(&config.auth, &config.store).map_err(Error::internal)?;
         let store = Store::open(&config.store, clock.clone()).await?;
         let models = ModelTable::new(config.models.clone(), config.providers.clone());
-        let engine =
-            Engine::new(store.clone(), Bus::memory(), clock.clone(), config.engine.clone());
+        let mut work = config.engine.clone();
+        if config.server.role == Role::Server {
+            // It beats and looks after the others' runs, but has no room for any.
+            work.concurrent_runs = 0;
+        }
+        let engine = Engine::new(store.clone(), Bus::memory(), clock.clone(), work);
         let secrets = store.clone();
         let signing = Arc::new(move |project| -> futures::future::BoxFuture<'static, _> {
             let store = secrets.clone();

@@ -6,6 +6,7 @@
 pub mod agents;
 pub mod audit;
 mod change;
+pub mod claims;
 pub mod error;
 pub mod events;
 pub mod idempotency;

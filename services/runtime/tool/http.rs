@@ -91,7 +91,13 @@ async fn once(egress: &Egress, clock: &Clock, call: &HttpCall<'_>) -> Try {
     };
     let Ok(answer) = timeout(call.timeout, egress.post(post)).await else {
         let message = format!("no answer within {} seconds", call.timeout.as_secs_f64());
-        return Try::Done(Err(ToolError::new("tool_timeout", message)));
+        // The call went out, and may still do something: where that may happen once only, nobody
+        // shall take it for not done.
+        let code = match call.delivery {
+            Delivery::AtLeastOnce => "tool_timeout",
+            Delivery::AtMostOnce => "outcome_unknown",
+        };
+        return Try::Done(Err(ToolError::new(code, message)));
     };
     match answer {
         Ok(reply) => match judge(clock, reply) {

@@ -9,10 +9,11 @@ use super::sql::{key_share, statement};
 use super::tables::worker;
 use crate::kernel::{Result, Timestamp, faults};
 
-/// Adds a worker, whose lease ends at `lease_until`.
+/// Adds a worker, whose lease ends at `lease_until`. Adding it again is no error.
 pub async fn register(tx: &Tx, id: Uuid, now: Timestamp, lease_until: Timestamp) -> Result<()> {
     let sql = "INSERT INTO workers (id, beat, lease_until, started_at, version)
-        VALUES ($1, 0, $2, $3, 0)";
+        VALUES ($1, 0, $2, $3, 0)
+        ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
     let values = [id.into(), lease_until.0.into(), now.0.into()];
     tx.execute_raw(statement(tx, sql, values)).await?;
     Ok(())

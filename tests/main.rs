@@ -29,6 +29,8 @@ mod lasting;
 mod limits;
 mod openapi;
 mod oracle;
+#[cfg(feature = "faults")]
+mod points;
 mod probe;
 mod revocation;
 mod roles;

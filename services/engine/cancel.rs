@@ -10,7 +10,7 @@ use super::journal::append;
 use super::state::{Status, sources};
 use crate::cache::Durable;
 use crate::kernel::ids::{self, Kind};
-use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
+use crate::kernel::{Error, Reason, Result, Scope, Timestamp, faults};
 use crate::store::{Tx, moves, queue, runs};
 
 /// What came of asking for a cancel.
@@ -40,6 +40,7 @@ impl Engine {
 
     /// Tells worker and followers of a cancel that was asked for, once that is committed.
     pub fn cancel_asked(&self, asked: AskedCancel) {
+        faults::point("in_cancel");
         self.publish(asked.run_id, asked.events);
         self.slots().cancel(asked.run_id);
     }

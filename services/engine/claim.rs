@@ -13,7 +13,7 @@ use super::events::{Change, Draft};
 use super::state::{CLAIMABLE, Status};
 use crate::cache::Durable;
 use crate::kernel::spec::AgentSpec;
-use crate::kernel::{Error, Result, Scope, Timestamp};
+use crate::kernel::{Error, Result, Scope, Timestamp, faults};
 use crate::store::claims::{self, Claimed, Claimer};
 use crate::store::moves::Started;
 use crate::store::{Tx, agents, events, inbox, lanes, moves, queue, steps, workers};
@@ -44,7 +44,13 @@ impl Engine {
     pub(super) async fn claim(&self, worker: Uuid, most: usize) -> Result<Option<Round>> {
         let claimer = Claimer { worker, version: JOURNAL_VERSION, now: self.now() };
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        self.store().tx("engine.claim", move |tx| Box::pin(claim_in(tx, claimer, most))).await
+        let claim =
+            self.store().tx("engine.claim", move |tx| Box::pin(claim_in(tx, claimer, most)));
+        let round = claim.await?;
+        if round.as_ref().is_some_and(|round| !round.taken.is_empty()) {
+            faults::point("after_claim");
+        }
+        Ok(round)
     }
 
     /// What the loop is told of a run that was taken.

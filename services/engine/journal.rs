@@ -18,7 +18,7 @@ use super::live::Live;
 use super::{Engine, complain};
 use crate::cache::Durable;
 use crate::kernel::ids::{self, Kind};
-use crate::kernel::{Error, Reason, Result, Timestamp};
+use crate::kernel::{Error, Reason, Result, Timestamp, faults};
 use crate::store::queue::Lease;
 use crate::store::{Tx, events, moves, queue, steps};
 
@@ -101,12 +101,21 @@ impl Log {
         let begun: Vec<_> = commit.intents.iter().map(|i| (i.step, i.call)).collect();
         let ended: Vec<_> = commit.finished.iter().map(|f| (f.step, f.call)).collect();
         let entry = Arc::new(self.entry(commit).map_err(|error| self.give_up(&error))?);
+        if !begun.is_empty() {
+            faults::point("before_intent");
+        }
         let written = self.insist(entry).await.map_err(|error| self.give_up(&error))?;
         let (written, sent) = written;
         let Written::Done { events, cancel_requested } = written else {
             tracing::info!(run_id = %self.lease.run_id, epoch = self.lease.epoch, "fenced");
             return Err(Stopped);
         };
+        if !begun.is_empty() {
+            faults::point("after_intent");
+        }
+        if !events.is_empty() {
+            faults::point("after_commit_before_publish");
+        }
         self.committed(&events);
         if cancel_requested {
             self.cancel.cancel();

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Engine;
-use crate::kernel::{Result, Timestamp};
+use crate::kernel::{Result, Timestamp, faults};
 use crate::store::workers::Sight;
 use crate::store::{Tx, queue, workers};
 
@@ -61,6 +61,7 @@ impl Engine {
             if let Some(runs) =
                 self.store().tx("engine.reap", move |tx| Box::pin(reap(tx, id, beat, now))).await?
             {
+                faults::point("in_reap");
                 tracing::warn!(worker = %id, runs, "a worker is gone, its runs go on elsewhere");
                 self.inner.work.notify_one();
             }

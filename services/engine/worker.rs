@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::attempt::Drive;
 use super::claim::{JOURNAL_VERSION, Taken};
 use super::drive::Driver;
+use super::journal::insist;
 use super::reap::Observations;
 use super::slots::Stop;
 use super::{Engine, complain};
@@ -67,13 +68,15 @@ impl Worker {
     async fn register(&self, first: bool) -> Result<()> {
         let (id, now) = (self.id, self.engine.now());
         let lease_until = now.plus(self.engine.config().lease());
-        let register = self.engine.store().tx("engine.register", move |tx| {
-            Box::pin(async move {
-                if first {
-                    workers::remove_all(tx).await?;
-                    queue::release_all(tx, None, now).await?;
-                }
-                workers::register(tx, id, JOURNAL_VERSION, now, lease_until).await
+        let register = insist(|_| {
+            self.engine.store().tx("engine.register", move |tx| {
+                Box::pin(async move {
+                    if first {
+                        workers::remove_all(tx).await?;
+                        queue::release_all(tx, None, now).await?;
+                    }
+                    workers::register(tx, id, JOURNAL_VERSION, now, lease_until).await
+                })
             })
         });
         register.await
@@ -165,6 +168,7 @@ impl Worker {
             self.engine.slots().stop(lease.run_id, Stop::Lost);
         }
         self.unknown.retain(|lease, _| held.iter().any(|(held, _)| held == lease));
+        self.engine.slots().owe_only(&held);
         for (lease, cancel_requested) in held {
             if !ours.contains(&lease) {
                 self.wonder(lease).await;
@@ -174,17 +178,18 @@ impl Worker {
         }
     }
 
-    /// A lease that nobody here drives: the answer to a claim was lost, or a run could not be given
-    /// back.
+    /// A lease that nobody here drives: the answer to a claim was lost, which is not the run's
+    /// fault, or a run could not be given back.
     async fn wonder(&mut self, lease: Lease) {
         let beats = self.unknown.entry(lease).or_insert(0);
         *beats += 1;
         if *beats < UNKNOWN_BEATS {
             return;
         }
-        let now = self.engine.now();
+        let (now, owed) = (self.engine.now(), self.engine.slots().is_owed(lease));
+        let how = if owed { Release::Stalled } else { Release::Orderly };
         let release = self.engine.store().tx("engine.release", move |tx| {
-            Box::pin(async move { queue::release(tx, lease, Release::Stalled, now).await })
+            Box::pin(async move { queue::release(tx, lease, how, now).await })
         });
         let released = release.await.map(drop);
         self.logged("release", released);
@@ -209,12 +214,26 @@ impl Worker {
             self.engine.slots().stop_all(Stop::Shutdown);
         }
         self.tasks.wait().await;
-        let id = self.id;
-        let resign = self
-            .engine
-            .store()
-            .tx("engine.resign", move |tx| Box::pin(async move { workers::resign(tx, id).await }));
-        resign.await
+        self.resign().await;
+        Ok(())
+    }
+
+    /// Takes this worker off the list, and with it whatever the database still says is its: the
+    /// answer to a claim may have been lost, and whose worker is not on the list no one reaps. When
+    /// the database is away, others take the worker for gone, and do the same.
+    async fn resign(&self) {
+        let (id, now) = (self.id, self.engine.now());
+        let resign = insist(|_| {
+            self.engine.store().tx("engine.resign", move |tx| {
+                Box::pin(async move {
+                    // First: a claim that is still being committed holds this row.
+                    workers::resign(tx, id).await?;
+                    queue::release_all(tx, Some(id), now).await.map(drop)
+                })
+            })
+        });
+        let resigned = resign.await;
+        self.logged("resign", resigned);
     }
 
     /// Waits for the tasks, and beats meanwhile: a worker that falls silent loses its runs. False

@@ -30,7 +30,8 @@ pub struct Beat {
     pub others: Vec<Sight>,
 }
 
-/// Adds a worker whose journal is of this version, and whose lease ends at `lease_until`.
+/// Adds a worker whose journal is of this version, and whose lease ends at `lease_until`. Adding it
+/// again is no error.
 pub async fn register(
     tx: &Tx,
     id: Uuid,
@@ -39,7 +40,8 @@ pub async fn register(
     lease_until: Timestamp,
 ) -> Result<()> {
     let sql = "INSERT INTO workers (id, beat, lease_until, started_at, version)
-        VALUES ($1, 0, $2, $3, $4)";
+        VALUES ($1, 0, $2, $3, $4)
+        ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until";
     let values = [id.into(), lease_until.0.into(), now.0.into(), version.into()];
     tx.execute_raw(statement(tx, sql, values)).await?;
     Ok(())

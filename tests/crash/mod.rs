@@ -3,8 +3,8 @@
 
 mod drain;
 mod ends;
-mod follower;
+pub mod follower;
 mod kill;
 mod load;
 mod operator;
-mod tools;
+pub mod tools;

@@ -149,6 +149,6 @@ impl Engine {
     /// Tells the worker that a prepared run was committed.
     pub fn created(&self, prepared: &Prepared) {
         prepared.admission.committed(&self.inner.caps);
-        self.inner.work.notify_one();
+        self.ready();
     }
 }

@@ -58,7 +58,7 @@ impl Log {
             .store()
             .tx("engine.release", move |tx| Box::pin(queue::release(tx, lease, how, now)))
             .await?;
-        self.engine.inner.work.notify_one();
+        self.engine.ready();
         Ok(())
     }
 

@@ -71,7 +71,7 @@ impl Engine {
                 self.store().tx("engine.reap", move |tx| Box::pin(reap(tx, id, beat, now))).await?
             {
                 tracing::warn!(worker = %id, runs, "a worker is gone, its runs go on elsewhere");
-                self.inner.work.notify_one();
+                self.ready();
             }
         }
         Ok(())

@@ -66,7 +66,7 @@ impl Engine {
     /// Wakes a worker when a run that outputs were handed over to goes on, once that is committed.
     pub fn submitted(&self, status: Status) {
         if status == Status::InProgress {
-            self.inner.work.notify_one();
+            self.ready();
         }
     }
 }

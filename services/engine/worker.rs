@@ -65,6 +65,7 @@ impl Worker {
     /// are dead.
     async fn register(&self, first: bool) -> Result<()> {
         let (id, now) = (self.id, self.engine.now());
+        self.engine.bus().listen_for(id);
         let lease_until = now.plus(self.engine.config().lease());
         let register = self.engine.store().tx("engine.register", move |tx| {
             Box::pin(async move {

@@ -150,6 +150,6 @@ impl Engine {
     pub fn created(&self, prepared: &Prepared) {
         faults::point("in_create");
         prepared.admission.committed(&self.inner.caps);
-        self.inner.work.notify_one();
+        self.ready();
     }
 }

@@ -61,7 +61,7 @@ impl Log {
         if self.shutdown.is_cancelled() {
             faults::point("in_drain");
         }
-        self.engine.inner.work.notify_one();
+        self.engine.ready();
         Ok(())
     }
 

@@ -63,7 +63,7 @@ impl Engine {
             {
                 faults::point("in_reap");
                 tracing::warn!(worker = %id, runs, "a worker is gone, its runs go on elsewhere");
-                self.inner.work.notify_one();
+                self.ready();
             }
         }
         Ok(())

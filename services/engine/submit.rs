@@ -67,7 +67,7 @@ impl Engine {
     pub fn submitted(&self, status: Status) {
         faults::point("in_submit");
         if status == Status::InProgress {
-            self.inner.work.notify_one();
+            self.ready();
         }
     }
 }

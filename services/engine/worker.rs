@@ -67,6 +67,7 @@ impl Worker {
     /// are dead.
     async fn register(&self, first: bool) -> Result<()> {
         let (id, now) = (self.id, self.engine.now());
+        self.engine.bus().listen_for(id);
         let lease_until = now.plus(self.engine.config().lease());
         let register = insist(|_| {
             self.engine.store().tx("engine.register", move |tx| {
@@ -130,7 +131,11 @@ impl Worker {
         match self.engine.claim(self.id, free).await {
             Ok(Some(round)) => {
                 round.taken.into_iter().for_each(|taken| self.start(taken));
-                round.more && self.engine.slots().count() < self.engine.config().concurrent_runs
+                let full = self.engine.slots().count() >= self.engine.config().concurrent_runs;
+                if full && round.more {
+                    self.engine.bus().wake();
+                }
+                round.more && !full
             }
             Ok(None) => {
                 self.start_over().await;
@@ -205,6 +210,7 @@ impl Worker {
     }
 
     async fn drain(mut self) -> Result<()> {
+        self.engine.takes(false);
         self.tasks.close();
         let patience = Duration::from_millis(self.engine.config().drain_ms);
         if !self.all_end(patience).await {

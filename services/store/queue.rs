@@ -234,23 +234,22 @@ pub async fn held(conn: &impl ConnectionTrait, worker: Uuid) -> Result<Vec<(Leas
     rows.into_iter().map(held).collect()
 }
 
-/// Asks for a cancel: sets aside the number of its event. Says it, and whether a worker holds the
-/// run. `None` when the owner has no such live run, or a cancel was asked for before.
+/// Asks for a cancel: sets aside the number of its event. Says it, and which worker holds the run,
+/// if one does. `None` when the owner has no such live run, or a cancel was asked for before.
 pub async fn request_cancel(
     tx: &Tx,
     scope: Scope,
     run_id: Uuid,
     now: Timestamp,
-) -> Result<Option<(i64, bool)>> {
+) -> Result<Option<(i64, Option<Uuid>)>> {
     let sql = "UPDATE run_queue SET cancel_requested_at = $4, next_seq = next_seq + 1
         WHERE run_id = $1 AND project_id = $2 AND environment = $3
             AND cancel_requested_at IS NULL
-        RETURNING next_seq - 1, state";
+        RETURNING next_seq - 1, CASE WHEN state = 1 THEN worker_id END";
     let values =
         [run_id.into(), scope.project.into(), scope.environment.as_str().into(), now.0.into()];
     let Some(row) = tx.query_one_raw(statement(tx, sql, values)).await? else { return Ok(None) };
-    let state: i16 = row.try_get_by_index(1)?;
-    Ok(Some((row.try_get_by_index(0)?, state == 1)))
+    Ok(Some((row.try_get_by_index(0)?, row.try_get_by_index(1)?)))
 }
 
 /// Locks the live run of an owner; false when there is none.

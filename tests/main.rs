@@ -29,6 +29,7 @@ mod lasting;
 mod limits;
 mod openapi;
 mod oracle;
+mod pictures;
 #[cfg(feature = "faults")]
 mod points;
 mod probe;

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{limits, wire};
+use super::{limits, pictures, wire};
 use crate::kernel::config::RedisConfig;
 use crate::kernel::{self, Error};
 
@@ -28,7 +28,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_MS: u64 = 60_000;
 
 /// Brought to a new Redis: the first call of a script would take three round trips.
-const SCRIPTS: [&str; 2] = [limits::GCRA, wire::PUBLISH];
+const SCRIPTS: [&str; 3] = [limits::GCRA, wire::PUBLISH, pictures::KEEP];
 
 /// One Redis. Cheap to clone; run [`Link::run`] beside it.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! What may be lost: live frames of runs, on their way from the worker to those who follow, and
-//! what processes have to tell each other; in `limits/` how often callers have called. The journal in
-//! the store is the truth; a follower that misses a frame reads it there. Called by `engine` and
+//! what processes have to tell each other; in `limits/` how often callers have called. The journal
+//! in the store is the truth; a follower that misses a frame reads it there. Called by `engine` and
 //! `gateway`, never asks the store.
 
 mod ears;
@@ -8,12 +8,14 @@ mod frame;
 pub mod limits;
 pub mod link;
 mod memory;
+mod pictures;
 mod wire;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -23,7 +25,10 @@ use crate::kernel::Timestamp;
 use ears::Ears;
 use link::Link;
 use memory::{Memory, Reader};
+use pictures::Pictures;
 use wire::Wire;
+
+pub use pictures::Version;
 
 /// Position in a run's stream: `seq` names a durable event, `seq.n` the n-th live frame after it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +118,7 @@ pub enum Heard {
 pub struct Bus {
     memory: Memory,
     wire: Option<Arc<Wire>>,
+    pictures: Pictures,
 }
 
 /// One follower's place in the frames of a run.
@@ -176,20 +182,24 @@ impl Bus {
     /// A bus within this process.
     #[must_use]
     pub fn memory() -> Self {
-        Self::new(None)
+        Self::new(None, false)
     }
 
-    /// A bus between all processes of one Redis; without one, within this process.
+    /// A bus between all processes of one Redis; without one, within this process. `is_alone`: no
+    /// other process changes runs.
     #[must_use]
-    pub fn new(link: Option<Link>) -> Self {
-        let memory = Memory::default();
+    pub fn new(link: Option<Link>, is_alone: bool) -> Self {
+        let (memory, pictures) = (Memory::default(), Pictures::new(link.clone(), is_alone));
         let wire = link.map(|link| Arc::new(Wire::new(link, memory.clone())));
-        Self { memory, wire }
+        Self { memory, wire, pictures }
     }
 
     /// Sends a frame to those who follow the run, here at once and elsewhere soon. Live text is
     /// also kept for those who come back to it, within limits. Never waits.
     pub fn publish(&self, run_id: Uuid, frame: Frame) {
+        if let Frame::Durable(event) = &frame {
+            self.pictures.outdate(run_id, event.seq);
+        }
         self.memory.publish(run_id, frame);
     }
 
@@ -204,6 +214,34 @@ impl Bus {
     pub fn subscribe(&self, run_id: Uuid) -> Subscription {
         let reader = self.memory.subscribe(run_id);
         Subscription { bus: self.clone(), run_id, reader }
+    }
+
+    /// True when pictures of runs are kept.
+    #[must_use]
+    pub fn pictures(&self) -> bool {
+        self.pictures.are_kept()
+    }
+
+    /// The picture of a run as somebody has read it, if nothing has changed since.
+    pub async fn picture(&self, run_id: Uuid) -> Option<Bytes> {
+        self.pictures.get(run_id).await.filter(|picture| !picture.is_empty())
+    }
+
+    /// Keeps a picture of a run for others; false when a newer state of it is known, so that this
+    /// one is not to be shown any more.
+    pub async fn keep_picture(
+        &self,
+        run_id: Uuid,
+        version: Version,
+        has_ended: bool,
+        picture: Bytes,
+    ) -> bool {
+        self.pictures.keep(run_id, version, has_ended, picture).await
+    }
+
+    /// Something about the run may have been committed that nobody tells of.
+    pub fn forget_picture(&self, run_id: Uuid) {
+        self.pictures.forget(run_id);
     }
 
     /// How many runs the bus keeps anything of.

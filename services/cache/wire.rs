@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::link::Link;
 use super::memory::{Memory, Parcel};
-use super::{EventId, Frame, Kept, frame};
+use super::{EventId, Frame, Kept, frame, pictures};
 
 /// The script that keeps and tells frames.
 pub(super) const PUBLISH: &str = include_str!("publish.lua");
@@ -183,8 +183,11 @@ impl Wire {
     fn pack(&self, parcels: &[Parcel]) -> Pipeline {
         let mut pipeline = redis::pipe();
         for Parcel { run_id, frames } in parcels {
-            let call = pipeline.cmd("EVALSHA").arg(self.script.get_hash()).arg(1);
-            call.arg(self.link.name(&events(*run_id))).arg(KEPT_MS).arg(KEPT_MAX);
+            let committed = frames.iter().rev().find(|frame| matches!(frame, Frame::Durable(_)));
+            let call = pipeline.cmd("EVALSHA").arg(self.script.get_hash()).arg(2);
+            call.arg(self.link.name(&events(*run_id)));
+            call.arg(self.link.name(&pictures::name(*run_id))).arg(KEPT_MS).arg(KEPT_MAX);
+            call.arg(committed.map_or(0, |frame| frame.id().seq));
             for frame in frames {
                 let EventId { seq, n } = frame.id();
                 // Of what was committed only the place is kept: the journal has it.

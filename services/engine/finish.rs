@@ -87,7 +87,7 @@ impl Log {
             }
             Settled::NotCancelled => self.release(Release::Orderly).await?,
             // Lost, or done by a try whose answer was lost: followers read it in the journal.
-            Settled::Fenced => {}
+            Settled::Fenced => self.engine.bus().forget_picture(self.lease.run_id),
         }
         Ok(())
     }

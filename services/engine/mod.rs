@@ -41,7 +41,7 @@ pub use events::Event;
 pub use read::EventPage;
 pub use state::Status;
 pub use submit::{Handover, Output};
-pub use wait::Until;
+pub use wait::{Until, Waiter};
 
 use self::admit::Caps;
 use self::slots::Slots;

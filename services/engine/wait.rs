@@ -1,9 +1,11 @@
 //! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer:
-//! wait`.
+//! wait`, which read the run each time that something may have happened. Never asks the store in
+//! between: `watch.rs` looks for all that wait here.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Engine;
@@ -21,28 +23,32 @@ pub enum Until {
     TerminalOrAction,
 }
 
+/// Somebody who waits for a run.
+pub struct Waiter {
+    bus: Subscription,
+    until: Until,
+    end: Instant,
+    /// Fires when this process drives no run any more.
+    closing: CancellationToken,
+}
+
 impl Until {
     fn is_met(self, status: Status) -> bool {
         let action = self == Self::TerminalOrAction && status == Status::RequiresAction;
         action || status.is_terminal()
     }
-
-    /// The state that the bus tells of, when it is the one; `None` when frames were lost.
-    async fn told(self, bus: &mut Subscription) -> Option<Status> {
-        loop {
-            let Received::Frame(frame) = bus.next().await else { return None };
-            let Frame::Durable(Durable { r#type, .. }) = frame else { continue };
-            let moved = ALL.into_iter().find(|status| status.event() == &*r#type);
-            if let Some(status) = moved.filter(|status| self.is_met(*status)) {
-                return Some(status);
-            }
-        }
-    }
 }
 
 impl Engine {
-    /// Waits at most `most`, and not beyond the end of this process's work; the state that the run
-    /// is in then.
+    /// Waits at most `most`, and not beyond the end of this process's work. Made before the run is
+    /// read for the first time.
+    #[must_use]
+    pub fn waiter(&self, run_id: Uuid, most: Duration, until: Until) -> Waiter {
+        let (bus, closing) = (self.inner.bus.subscribe(run_id), self.inner.closing.clone());
+        Waiter { bus, until, end: Instant::now() + most, closing }
+    }
+
+    /// Waits at most `most`; the state that the run is in then.
     ///
     /// # Errors
     /// `run_not_found`.
@@ -53,27 +59,45 @@ impl Engine {
         most: Duration,
         until: Until,
     ) -> Result<Status> {
-        let end = Instant::now() + most;
-        let mut bus = self.inner.bus.subscribe(run_id);
+        let mut waiter = self.waiter(run_id, most, until);
         loop {
             // Looked at before the run is: what this process has done of it must not be missed.
-            let over = self.inner.closing.is_cancelled() || Instant::now() >= end;
+            let over = waiter.is_over();
             let place = moves::place(self.store().read(), scope, run_id).await?;
             let status = place.as_ref().and_then(|place| Status::parse(&place.status));
             let status = status.ok_or_else(|| runs::not_found(run_id))?;
             if over || until.is_met(status) {
                 return Ok(status);
             }
-            // Silence is no proof that nothing happened: then the store is asked again.
-            let look = end.min(Instant::now() + self.config().idle());
-            let told = tokio::select! {
-                told = timeout_at(look, until.told(&mut bus)) => told,
-                () = self.inner.closing.cancelled() => continue,
-            };
-            match told {
-                Ok(Some(Status::RequiresAction)) | Ok(None) | Err(_) => {}
-                Ok(Some(ended)) => return Ok(ended),
-            }
+            waiter.changed().await;
+        }
+    }
+}
+
+impl Waiter {
+    /// True when there is nothing to wait for any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.closing.is_cancelled() || Instant::now() >= self.end
+    }
+
+    /// Returns when the run may be in the state that is waited for, or when the wait is over.
+    pub async fn changed(&mut self) {
+        tokio::select! {
+            _ = timeout_at(self.end, told(&mut self.bus, self.until)) => {}
+            () = self.closing.cancelled() => {}
+        }
+    }
+}
+
+/// Returns when the bus tells of the state, or that frames were lost.
+async fn told(bus: &mut Subscription, until: Until) {
+    loop {
+        let Received::Frame(frame) = bus.next().await else { return };
+        let Frame::Durable(Durable { r#type, .. }) = frame else { continue };
+        let moved = ALL.into_iter().find(|status| status.event() == &*r#type);
+        if moved.is_some_and(|status| until.is_met(status)) {
+            return;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Cancels a run.
 
-use super::{Runs, get};
+use super::{Runs, current, get};
 use crate::engine::ask_cancel;
 use crate::kernel::call::Changed;
 use crate::kernel::{Caller, Result};
@@ -12,11 +12,15 @@ pub(super) async fn cancel(runs: &Runs, caller: &Caller, id: &str) -> Result<pb:
     let changed = runs.store.change(caller, "cancel_run", move |tx| {
         Box::pin(async move {
             let asked = ask_cancel(tx, scope, run_id, now).await?;
-            let run = get::read(tx, scope, run_id, now).await?;
-            Ok(Changed::new(run.id.clone(), run).with(asked))
+            let (run, version) = current::read_by(tx, scope, run_id, now).await?;
+            Ok(Changed::new(run.id.clone(), run).with((asked, version)))
         })
     });
-    let changed = changed.await?;
-    runs.engine.cancel_asked(changed.more);
+    let changed = changed.await;
+    runs.engine.bus().forget_picture(run_id);
+    let changed = changed?;
+    let (asked, version) = changed.more;
+    current::changed(runs, scope, (run_id, version), &changed.answer).await;
+    runs.engine.cancel_asked(asked);
     Ok(changed.answer)
 }

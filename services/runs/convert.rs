@@ -114,6 +114,11 @@ pub(super) fn message<M: Json>(text: &[u8]) -> Result<M> {
     from_slice(text).map_err(misread)
 }
 
+/// True when the run has ended, or waits for its caller.
+pub(super) fn has_settled(run: &pb::Run) -> bool {
+    run.completed_at.is_some() || run.status() == pb::RunStatus::RequiresAction
+}
+
 /// The messages of the thread.
 pub(super) fn thread(text: &[u8]) -> Result<Vec<pb::Message>> {
     from_slice_as::<List<Plain>, _>(text, &Options::DEFAULT).map_err(misread)

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
+use super::current::current;
 use super::{Runs, convert, wait};
 use crate::engine::Until;
 use crate::kernel::ids::Kind;
-use crate::kernel::{Caller, Reason, Result, Scope, Timestamp};
+use crate::kernel::{Caller, Reason, Result, Scope};
 use crate::messages;
 use crate::proto::runplane::v1 as pb;
 use crate::store;
@@ -41,21 +41,19 @@ pub(super) async fn settled(
     run_id: Uuid,
     wait: Duration,
 ) -> Result<pb::Run> {
-    if !wait.is_zero() {
-        runs.engine.wait(scope, run_id, wait, Until::TerminalOrAction).await?;
+    if wait.is_zero() {
+        return current(runs, scope, run_id).await;
     }
-    read(runs.store.read(), scope, run_id, runs.clock.now()).await
-}
-
-/// The run as it is.
-pub(super) async fn read(
-    conn: &impl ConnectionTrait,
-    scope: Scope,
-    run_id: Uuid,
-    now: Timestamp,
-) -> Result<pb::Run> {
-    let (row, thread) = store::runs::get_with_thread(conn, scope, run_id).await?;
-    convert::run(row, convert::thread(thread.as_bytes())?, now)
+    let mut waiter = runs.engine.waiter(run_id, wait, Until::TerminalOrAction);
+    loop {
+        // Looked at before the run is: what this process has done of it must not be missed.
+        let over = waiter.is_over();
+        let run = current(runs, scope, run_id).await?;
+        if over || convert::has_settled(&run) {
+            return Ok(run);
+        }
+        waiter.changed().await;
+    }
 }
 
 /// The UUID of a run's id; a malformed one names no run.

@@ -4,6 +4,7 @@
 mod cancel;
 mod convert;
 mod create;
+mod current;
 mod events;
 mod get;
 mod list;
@@ -24,6 +25,7 @@ use crate::proto::runplane::v1 as pb;
 use crate::proto::runplane::v1::runs_service_server::RunsService;
 use crate::store::Store;
 
+pub use current::Turns;
 pub use events::last_seen;
 
 /// The runs service.
@@ -38,6 +40,8 @@ pub struct Runs {
     pub cursors: Cursors,
     /// The plans that there are.
     pub plans: Plans,
+    /// Who reads a run for all that ask for it.
+    pub turns: Turns,
 }
 
 /// A stream of events.

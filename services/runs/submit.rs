@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Events, Runs, events, get, wait};
+use super::{Events, Runs, current, events, get, wait};
 use crate::cache::EventId;
 use crate::engine::{Handover, Output};
 use crate::kernel::call::Changed;
@@ -57,12 +57,16 @@ async fn handed_over(
         let handover = Arc::clone(&handover);
         Box::pin(async move {
             let status = handover.write(tx, now).await?;
-            let run = get::read(tx, scope, run_id, now).await?;
-            Ok(Changed::new(run.id.clone(), run).with(status))
+            let (run, version) = current::read_by(tx, scope, run_id, now).await?;
+            Ok(Changed::new(run.id.clone(), run).with((status, version)))
         })
     });
-    let changed = changed.await?;
-    runs.engine.submitted(changed.more);
+    let changed = changed.await;
+    runs.engine.bus().forget_picture(run_id);
+    let changed = changed?;
+    let (status, version) = changed.more;
+    current::changed(runs, scope, (run_id, version), &changed.answer).await;
+    runs.engine.submitted(status);
     Ok((scope, changed.answer))
 }
 

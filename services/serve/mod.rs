@@ -80,7 +80,12 @@ impl Server {
             work.concurrent_runs = 0;
         }
         let link = Link::new(&config.redis)?;
-        let engine = Engine::new(store.clone(), Bus::new(link.clone()), clock.clone(), work);
+        let engine = Engine::new(
+            store.clone(),
+            Bus::new(link.clone(), store.is_exclusive()),
+            clock.clone(),
+            work,
+        );
         let secrets = store.clone();
         let signing = Arc::new(move |project| -> futures::future::BoxFuture<'static, _> {
             let store = secrets.clone();

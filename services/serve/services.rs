@@ -25,7 +25,7 @@ use crate::proto::runplane::v1::keys_service_server::{self, KeysServiceServer};
 use crate::proto::runplane::v1::organisations_service_server::{self, OrganisationsServiceServer};
 use crate::proto::runplane::v1::projects_service_server::{self, ProjectsServiceServer};
 use crate::proto::runplane::v1::runs_service_server::{self, RunsServiceServer};
-use crate::runs::Runs;
+use crate::runs::{Runs, Turns};
 use crate::store::Store;
 
 /// How gRPC's messages may be compressed, both ways; answers only for callers that say so.
@@ -62,6 +62,7 @@ pub(super) fn services(parts: &Parts<'_>, models: Arc<ModelTable>, forget: Forge
         clock: clock.clone(),
         cursors: cursors.clone(),
         plans: parts.plans.clone(),
+        turns: Turns::default(),
     });
     let agents = Agents {
         store: store.clone(),

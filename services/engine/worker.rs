@@ -18,9 +18,9 @@ use super::journal::insist;
 use super::reap::Observations;
 use super::slots::Stop;
 use super::{Engine, complain};
-use crate::kernel::{Result, ids};
+use crate::kernel::{Result, Timestamp, ids};
 use crate::store::queue::{Lease, Release};
-use crate::store::{queue, workers};
+use crate::store::{Tx, queue, workers};
 
 /// Time for a driver to notice that the process stops.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -70,10 +70,7 @@ impl Worker {
         let register = insist(|_| {
             self.engine.store().tx("engine.register", move |tx| {
                 Box::pin(async move {
-                    if first {
-                        workers::remove_all(tx).await?;
-                        queue::release_all(tx, None, now).await?;
-                    }
+                    drop_all(tx, first, now).await?;
                     workers::register(tx, id, now, lease_until).await
                 })
             })
@@ -247,4 +244,13 @@ impl Worker {
             complain(what, None, &error);
         }
     }
+}
+
+/// Gives back everything that anybody holds, when all of them are dead.
+async fn drop_all(tx: &Tx, dead: bool, now: Timestamp) -> Result<()> {
+    if dead {
+        workers::remove_all(tx).await?;
+        queue::release_all(tx, None, now).await?;
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! store says exactly what the model does. And each guard of the store is missed when it is gone.
 
 mod guards;
+mod history;
 mod reference;
 mod steps;
 mod system;

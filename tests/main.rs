@@ -27,6 +27,8 @@ mod json;
 mod keys;
 mod lasting;
 mod limits;
+#[cfg(feature = "faults")]
+mod model;
 mod openapi;
 mod oracle;
 mod pictures;

@@ -5,6 +5,8 @@
 
 mod admit;
 pub mod attempt;
+#[cfg(feature = "faults")]
+mod by_hand;
 mod cancel;
 mod claim;
 pub mod config;
@@ -34,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use admit::{OnLimit, RunLimits};
+#[cfg(feature = "faults")]
+pub use by_hand::{Hand, Held};
 pub use cancel::{AskedCancel, ask_cancel};
 pub use config::EngineConfig;
 pub use create::{Created, NewRun, Prepared};

@@ -70,7 +70,7 @@ impl Engine {
     }
 }
 
-async fn reap(tx: &Tx, id: Uuid, beat: i64, now: Timestamp) -> Result<Option<u64>> {
+pub(super) async fn reap(tx: &Tx, id: Uuid, beat: i64, now: Timestamp) -> Result<Option<u64>> {
     if !workers::remove(tx, id, beat).await? {
         return Ok(None);
     }

@@ -18,10 +18,10 @@ use super::journal::insist;
 use super::reap::Observations;
 use super::slots::Stop;
 use super::{Engine, complain};
-use crate::kernel::{Result, ids};
+use crate::kernel::{Result, Timestamp, ids};
 use crate::store::queue::{Lease, Release};
 use crate::store::workers::Beat;
-use crate::store::{queue, workers};
+use crate::store::{Tx, queue, workers};
 
 /// Time for a driver to notice that the process stops.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -72,10 +72,7 @@ impl Worker {
         let register = insist(|_| {
             self.engine.store().tx("engine.register", move |tx| {
                 Box::pin(async move {
-                    if first {
-                        workers::remove_all(tx).await?;
-                        queue::release_all(tx, None, now).await?;
-                    }
+                    drop_all(tx, first, now).await?;
                     workers::register(tx, id, JOURNAL_VERSION, now, lease_until).await
                 })
             })
@@ -262,4 +259,13 @@ impl Worker {
             complain(what, None, &error);
         }
     }
+}
+
+/// Gives back everything that anybody holds, when all of them are dead.
+async fn drop_all(tx: &Tx, dead: bool, now: Timestamp) -> Result<()> {
+    if dead {
+        workers::remove_all(tx).await?;
+        queue::release_all(tx, None, now).await?;
+    }
+    Ok(())
 }

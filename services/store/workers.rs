@@ -69,6 +69,15 @@ pub async fn beat(store: &Store, id: Uuid, lease_until: Timestamp) -> Result<Opt
     Ok(alive.then_some(beat))
 }
 
+/// The beat alone, in a transaction, for a worker that is moved by hand; false when it has been
+/// reaped.
+#[cfg(feature = "faults")]
+pub async fn advance(tx: &Tx, id: Uuid, lease_until: Timestamp) -> Result<bool> {
+    let sql = "UPDATE workers SET beat = beat + 1, lease_until = $2 WHERE id = $1";
+    let done = tx.execute_raw(statement(tx, sql, [id.into(), lease_until.0.into()])).await?;
+    Ok(done.rows_affected() == 1)
+}
+
 impl Beat {
     /// Takes a row; true when it says that the worker lives.
     fn read(&mut self, row: &QueryResult) -> Result<bool> {

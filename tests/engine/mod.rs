@@ -7,6 +7,7 @@ mod crashing;
 mod following;
 mod lifecycle;
 mod limits;
+mod lost_answers;
 mod quotas;
 mod rig;
 mod versions;

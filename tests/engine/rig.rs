@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use runplane::cache::{Bus, EventId};
+use runplane::cache::EventId;
 use runplane::engine::attempt::{
     Attempt, Commit, Drive, Finished, Intent, NewEvent, Outcome, PendingCall, StepKind, StepStatus,
     Usage,
@@ -74,7 +74,7 @@ impl Rig {
             })
             .await
             .expect("an agent");
-        let bus = Bus::memory();
+        let bus = (db.buses)();
         let engine = Engine::new(db.store.clone(), bus, db.clock.clone(), config.clone());
         let watching = CancellationToken::new().drop_guard();
         watch(&engine, &watching);
@@ -82,10 +82,10 @@ impl Rig {
         Self { watching, db, engine, config, limits, agent_id, spec: Arc::new(spec) }
     }
 
-    /// Another replica: an engine of its own on the same database, without a common bus.
+    /// Another replica: an engine of its own on the same database, with a bus of its own.
     pub fn replica(&self) -> Engine {
         let (store, clock) = (self.db.store.clone(), self.db.clock.clone());
-        let engine = Engine::new(store, Bus::memory(), clock, self.config.clone());
+        let engine = Engine::new(store, (self.db.buses)(), clock, self.config.clone());
         watch(&engine, &self.watching);
         engine
     }

@@ -6,8 +6,10 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use runplane::cache::Bus;
 use runplane::kernel::{Clock, Timestamp};
 use runplane::store::{Store, StoreConfig};
 use sea_orm::{ConnectionTrait, Database as Connector};
@@ -41,11 +43,17 @@ macro_rules! on_both {
 /// What time it is in every test, until the test moves it.
 pub const START: Timestamp = Timestamp(1_750_000_000_000_000);
 
+/// Makes the bus of one process: what processes on one database hear each other by.
+pub type Buses = Arc<dyn Fn() -> Bus + Send + Sync>;
+
 /// Tables without rows, and a clock that stands still.
 pub struct Database {
     pub store: Store,
     pub clock: Clock,
     pub config: StoreConfig,
+    /// How the processes on it hear each other; by itself not at all: all they share is the
+    /// database.
+    pub buses: Buses,
     _place: Place,
 }
 
@@ -71,7 +79,7 @@ impl Database {
     async fn open(config: StoreConfig, place: Place) -> Self {
         let clock = Clock::manual(START);
         let store = Store::open(&config, clock.clone()).await.expect("the store opens");
-        Self { store, clock, config, _place: place }
+        Self { store, clock, config, buses: Arc::new(Bus::memory), _place: place }
     }
 
     /// Closes the store and opens it again, as a new process would.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::events::{Change, End};
-use super::finish::{Conclusion, conclude};
+use super::finish::{Concluded, Conclusion, conclude};
 use super::journal::append;
 use super::state::{Status, sources};
 use crate::cache::Durable;
@@ -18,7 +18,16 @@ use crate::store::{Tx, moves, queue, runs};
 pub struct AskedCancel {
     run_id: Uuid,
     status: Status,
+    done: Concluded,
+}
+
+/// A run whose row is locked and says that it is to be cancelled.
+#[derive(Debug)]
+pub(super) struct Requested {
+    run_id: Uuid,
     events: Vec<Durable>,
+    /// A worker holds it, and will confirm.
+    leased: bool,
 }
 
 impl Engine {
@@ -40,7 +49,7 @@ impl Engine {
 
     /// Tells worker and followers of a cancel that was asked for, once that is committed.
     pub fn cancel_asked(&self, asked: AskedCancel) {
-        self.publish(asked.run_id, asked.events);
+        self.concluded(asked.run_id, asked.done);
         self.slots().cancel(asked.run_id);
     }
 }
@@ -56,9 +65,22 @@ pub async fn ask_cancel(
     run_id: Uuid,
     now: Timestamp,
 ) -> Result<AskedCancel> {
-    let Some((seq, leased)) = queue::request_cancel(tx, scope, run_id, now).await? else {
-        return asked_before(tx, scope, run_id).await;
-    };
+    match request(tx, scope, run_id, now).await? {
+        Some(requested) => complete(tx, requested, now).await,
+        None => asked_before(tx, scope, run_id).await,
+    }
+}
+
+/// Locks the run and says that it is to be cancelled; `None` when it has ended, or this was said
+/// before.
+pub(super) async fn request(
+    tx: &Tx,
+    scope: Scope,
+    run_id: Uuid,
+    now: Timestamp,
+) -> Result<Option<Requested>> {
+    let asked = queue::request_cancel(tx, scope, run_id, now).await?;
+    let Some((seq, leased)) = asked else { return Ok(None) };
     let step = moves::Step {
         status: Status::Cancelling.as_str(),
         required_action: None,
@@ -68,17 +90,27 @@ pub async fn ask_cancel(
         return Err(Error::internal(format!("the run {run_id} may not move to cancelling")));
     }
     let draft = Change::to(run_id, Status::Cancelling).draft(Status::Cancelling.event())?;
-    let mut events = append(tx, run_id, seq, &[draft], now).await?;
+    let events = append(tx, run_id, seq, &[draft], now).await?;
+    Ok(Some(Requested { run_id, events, leased }))
+}
+
+/// Ends a run that is to be cancelled, unless a worker holds it.
+pub(super) async fn complete(tx: &Tx, requested: Requested, now: Timestamp) -> Result<AskedCancel> {
+    let Requested { run_id, mut events, leased } = requested;
     if leased {
-        return Ok(AskedCancel { run_id, status: Status::Cancelling, events });
+        let done = Concluded { events, follows: false };
+        return Ok(AskedCancel { run_id, status: Status::Cancelling, done });
     }
-    events.extend(force(tx, run_id, now).await?);
-    Ok(AskedCancel { run_id, status: Status::Cancelled, events })
+    let last = force(tx, run_id, now).await?;
+    events.extend(last.events);
+    let done = Concluded { events, follows: last.follows };
+    Ok(AskedCancel { run_id, status: Status::Cancelled, done })
 }
 
 /// Ends a run whose cancel was asked for, whoever holds it. No events: it has ended.
-pub(super) async fn force(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Vec<Durable>> {
-    let Some(left) = queue::remove_cancelled(tx, run_id).await? else { return Ok(Vec::new()) };
+pub(super) async fn force(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Concluded> {
+    let left = queue::remove_cancelled(tx, run_id).await?;
+    let Some(left) = left else { return Ok(Concluded::default()) };
     let end = End::Cancelled { aborted_calls: Vec::new() };
     let last = Conclusion { drafts: &[], used: moves::Used::default(), end: &end };
     conclude(tx, run_id, left, last, now).await
@@ -88,7 +120,7 @@ async fn asked_before(tx: &Tx, scope: Scope, run_id: Uuid) -> Result<AskedCancel
     let place = moves::place(tx, scope, run_id).await?.ok_or_else(|| runs::not_found(run_id))?;
     match Status::parse(&place.status) {
         Some(status @ (Status::Cancelling | Status::Cancelled)) => {
-            Ok(AskedCancel { run_id, status, events: Vec::new() })
+            Ok(AskedCancel { run_id, status, done: Concluded::default() })
         }
         _ => {
             let id = ids::format(Kind::Run, run_id);

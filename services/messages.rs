@@ -18,8 +18,8 @@ use crate::proto::runplane::v1 as pb;
 const NAME_CHARS_MAX: usize = 120;
 /// Largest whole number that JSON's numbers hold exactly, 2^53.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
-/// Most runs at once.
-const CONCURRENT_MAX: u32 = 1_000_000;
+/// Most runs that a limit of them allows.
+const RUNS_MAX: u32 = 1_000_000;
 
 /// The order of a list.
 ///
@@ -126,11 +126,12 @@ fn limit(path: &str) -> Option<&'static str> {
 }
 
 /// The limits, as a mask names them.
-const LIMITS: [&str; 6] = [
+const LIMITS: [&str; 7] = [
     "limits.requests",
     "limits.project_requests",
     "limits.run_creations",
     "limits.concurrent_runs",
+    "limits.queued_runs",
     "limits.runs_per_month",
     "limits.tokens_per_month",
 ];
@@ -158,7 +159,8 @@ fn changed_limits(old: &Overrides, new: &Overrides, named: &[&'static str]) -> O
         };
     }
     merged! {
-        requests project_requests run_creations concurrent_runs runs_per_month tokens_per_month
+        requests project_requests run_creations concurrent_runs queued_runs runs_per_month
+        tokens_per_month
     }
 }
 
@@ -187,15 +189,12 @@ pub fn environment(environment: Environment) -> pb::Environment {
 /// `invalid_field` for a value out of its bounds.
 pub fn overrides(limits: Option<pb::Limits>) -> Result<Overrides> {
     let limits = limits.unwrap_or_default();
-    let runs_at_once = limits.concurrent_runs.map(|most| {
-        let known = u32::try_from(most).ok().filter(|n| (1..=CONCURRENT_MAX).contains(n));
-        known.ok_or_else(|| out_of("concurrent_runs", format!("1 to {CONCURRENT_MAX}")))
-    });
     Ok(Overrides {
         requests: rate("requests", limits.requests)?,
         project_requests: rate("project_requests", limits.project_requests)?,
         run_creations: rate("run_creations", limits.run_creations)?,
-        concurrent_runs: runs_at_once.transpose()?,
+        concurrent_runs: runs("concurrent_runs", limits.concurrent_runs)?,
+        queued_runs: runs("queued_runs", limits.queued_runs)?,
         runs_per_month: whole("runs_per_month", limits.runs_per_month)?,
         tokens_per_month: whole("tokens_per_month", limits.tokens_per_month)?,
     })
@@ -209,6 +208,7 @@ pub fn limits(overrides: &Overrides) -> Option<pb::Limits> {
         project_requests: overrides.project_requests.map(of_rate),
         run_creations: overrides.run_creations.map(of_rate),
         concurrent_runs: overrides.concurrent_runs.map(clamped),
+        queued_runs: overrides.queued_runs.map(clamped),
         runs_per_month: overrides.runs_per_month.map(number),
         tokens_per_month: overrides.tokens_per_month.map(number),
     })
@@ -225,6 +225,7 @@ pub fn effective(limits: &Limits) -> pb::Limits {
         concurrent_runs: Some(clamped(
             limits.key_concurrent_runs.unwrap_or(limits.concurrent_runs),
         )),
+        queued_runs: Some(clamped(limits.queued_runs)),
         runs_per_month: limits.key_quota.runs.or(quota.runs).map(number),
         tokens_per_month: limits.key_quota.tokens.or(quota.tokens).map(number),
     }
@@ -261,6 +262,12 @@ fn rate(field: &str, rate: Option<pb::Rate>) -> Result<Option<Rate>> {
             Err(Error::field(format!("limits.{field}"), format!("limits.{field}: {mistake}")))
         }
     }
+}
+
+fn runs(field: &str, count: Option<i32>) -> Result<Option<u32>> {
+    let Some(count) = count else { return Ok(None) };
+    let known = u32::try_from(count).ok().filter(|n| (1..=RUNS_MAX).contains(n));
+    known.map(Some).ok_or_else(|| out_of(field, format!("1 to {RUNS_MAX}")))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]

@@ -1,16 +1,19 @@
-//! What is done now and then, beside all calls: the lines of the audit log are linked, and what has
-//! expired is removed, in small pieces. Started and awaited by `serve`; costs nothing while
-//! nothing happens but one question an hour.
+//! What is done now and then, beside all calls: the lines of the audit log are linked, what has
+//! expired or ended long ago is removed in small pieces, and the runs of deleted projects end.
+//! Started and awaited by `serve`; costs nothing while nothing happens but a few questions an hour.
 
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::engine::Engine;
 use crate::kernel::call::hex;
+use crate::kernel::config::RetentionConfig;
 use crate::kernel::ids::{self, Kind};
-use crate::kernel::{Clock, Pepper, Result, Timestamp};
-use crate::store::{Store, audit, idempotency, keys};
+use crate::kernel::{Clock, Environment, Pepper, Reason, Result, Timestamp};
+use crate::store::{self, Store, audit, idempotency, keys, retention};
 
 /// Pause between what was written and linking it: more is linked at once.
 const LINK_AFTER: Duration = Duration::from_millis(200);
@@ -19,8 +22,15 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often what has expired is removed.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
+/// Runs that the first transaction of a round removes, and the most that one does. Their events may
+/// be many.
+const REMOVED_FIRST: u64 = 10;
+const REMOVED_MAX: u64 = 100;
+/// How long such a transaction may take before the next one removes fewer.
+const REMOVED_WITHIN: Duration = Duration::from_millis(50);
+
 /// What upkeep works on.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Upkeep {
     /// Where it is kept.
     pub store: Store,
@@ -28,6 +38,10 @@ pub struct Upkeep {
     pub pepper: Pepper,
     /// Tells the time.
     pub clock: Clock,
+    /// Ends runs.
+    pub engine: Engine,
+    /// How long runs are kept.
+    pub retention: RetentionConfig,
 }
 
 /// What a check of the audit log has found.
@@ -109,6 +123,7 @@ impl Upkeep {
         tokio::select! {
             () = self.linking() => {}
             () = self.purging() => {}
+            () = self.ending() => {}
             () = stop => {}
         }
         if let Err(error) = self.link().await {
@@ -150,7 +165,82 @@ impl Upkeep {
             if let Err(error) = self.purge().await {
                 tracing::warn!(%error, "what has expired is not removed yet");
             }
+            if let Err(error) = self.retain().await {
+                tracing::warn!(%error, "runs that ended long ago are not removed yet");
+            }
             tokio::time::sleep(PURGE_EVERY).await;
+        }
+    }
+
+    /// Removes the runs that ended longer ago than they are kept; how many.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn retain(&self) -> Result<u64> {
+        let mut removed = 0;
+        for environment in [Environment::Test, Environment::Live] {
+            let Some(keep) = self.retention.keep(environment) else { continue };
+            removed += self.remove(environment, self.clock.now().before(keep)).await?;
+        }
+        if removed > 0 {
+            tracing::info!(runs = removed, "runs that ended long ago were removed");
+        }
+        Ok(removed)
+    }
+
+    /// Removes runs, a few more at a time while that is quick: on SQLite everybody who writes waits
+    /// for it.
+    async fn remove(&self, environment: Environment, before: Timestamp) -> Result<u64> {
+        let (mut most, mut all) = (REMOVED_FIRST, 0);
+        loop {
+            let begun = Instant::now();
+            let removed = self.store.tx("remove_runs", move |tx| {
+                Box::pin(retention::remove(tx, environment, before, most))
+            });
+            let Some(removed) = removed.await? else { return Ok(all) };
+            all += removed;
+            if removed < most {
+                return Ok(all);
+            }
+            let quick = begun.elapsed() < REMOVED_WITHIN;
+            most = if quick { (most * 2).min(REMOVED_MAX) } else { (most / 2).max(1) };
+            tokio::time::sleep(LINK_AFTER).await;
+        }
+    }
+
+    async fn ending(&self) {
+        loop {
+            if let Err(error) = self.end_orphans().await {
+                tracing::warn!(%error, "runs of deleted projects have not ended yet");
+                tokio::time::sleep(AGAIN_AFTER).await;
+                continue;
+            }
+            tokio::select! {
+                () = self.store.orphans() => {}
+                () = tokio::time::sleep(PURGE_EVERY) => {}
+            }
+        }
+    }
+
+    /// Asks all runs of deleted projects to end.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn end_orphans(&self) -> Result<()> {
+        loop {
+            let runs = store::runs::orphans(self.store.read()).await?;
+            let mut asked = 0;
+            for (scope, run_id) in runs {
+                match self.engine.cancel(scope, run_id).await {
+                    Ok(_) => asked += 1,
+                    // It has ended meanwhile.
+                    Err(error) if error.reason == Reason::RunNotCancellable => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if asked == 0 {
+                return Ok(());
+            }
         }
     }
 

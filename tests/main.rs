@@ -8,12 +8,14 @@
 #[path = "../proto/codegen/mod.rs"]
 mod codegen;
 
+mod admission;
 mod agents;
 mod attacks;
 mod bad_input;
 mod browser;
 mod caps;
 mod conformance;
+mod conversations;
 mod crash;
 mod engine;
 mod errors;

@@ -21,7 +21,8 @@ const TIMEOUT_S: i32 = 3600;
 const TEMPLATE_BYTES_MAX: usize = 65_536;
 
 /// Names that a condition or a text of the scripted model may use.
-const SIM_NAMES: [&str; 6] = ["turn", "input", "parameters", "tools", "last_tool", "result"];
+const SIM_NAMES: [&str; 7] =
+    ["turn", "input", "parameters", "tools", "last_tool", "result", "history"];
 
 /// The definition to keep.
 pub(super) fn spec(agent: pb::Agent, models: &ModelTable) -> Result<AgentSpec> {

@@ -33,5 +33,6 @@ fn run(invoke: pb::InvokeAgentRequest) -> pb::CreateRunRequest {
         version: invoke.version,
         wait: None,
         on_limit: invoke.on_limit,
+        on_session_busy: invoke.on_session_busy,
     }
 }

@@ -3,23 +3,29 @@
 //! there; called by `create.rs`, and by `finish.rs` for the tokens. Never keeps a run from ending.
 //!
 //! Locks are taken in one order, so that creations never end in a deadlock: the caps of lane and
-//! key, the turns of lane and key, and last the usage of project and key.
+//! key, the turns of lane and key, those of the session (`session.rs`), and last the usage of
+//! project and key.
 
 use std::time::Duration;
 
 use moka::sync::Cache;
 use uuid::Uuid;
 
+use super::session::OnSessionBusy;
 use crate::kernel::plan::{Limits, Quota};
 use crate::kernel::{Error, Month, Reason, Result, Scope, Timestamp};
 use crate::store::moves::{self, Total};
 use crate::store::usage::{self, Owner, Used};
-use crate::store::{Tx, lanes, queue};
+use crate::store::{Tx, admission, lanes};
 
 /// Seconds that a process goes by the cap that it set last. Then it looks again whether another
 /// process, which knew an older plan, has set its own.
 const KNOWN_S: u64 = 30;
 const KNOWN_CAPS: u64 = 100_000;
+
+/// From so many below the limit of runs that wait on, creations take turns: fewer than that are
+/// under way at once on all replicas together, which do not see each other.
+const EXACT_RUNS: i64 = 256;
 
 /// What becomes of a new run when as many are live as may be driven at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,24 +44,30 @@ pub struct RunLimits {
     pub lane_runs: u32,
     /// Most runs of the key that are driven at once; `None`: as many as the owner's.
     pub key_runs: Option<u32>,
+    /// Most runs of the owner that wait, on all replicas.
+    pub queued_runs: u32,
     /// What the owner may use in a month.
     pub quota: Quota,
     /// What the key may use in a month.
     pub key_quota: Quota,
     /// What becomes of the run when one of the first two is reached.
     pub on_limit: OnLimit,
+    /// What becomes of the run when another one of its session lives.
+    pub on_session_busy: OnSessionBusy,
 }
 
 impl RunLimits {
     /// What a caller has.
     #[must_use]
-    pub fn of(limits: &Limits, on_limit: OnLimit) -> Self {
+    pub fn of(limits: &Limits, (on_limit, on_session_busy): (OnLimit, OnSessionBusy)) -> Self {
         Self {
             lane_runs: limits.concurrent_runs,
             key_runs: limits.key_concurrent_runs,
+            queued_runs: limits.queued_runs,
             quota: limits.quota,
             key_quota: limits.key_quota,
             on_limit,
+            on_session_busy,
         }
     }
 
@@ -63,7 +75,9 @@ impl RunLimits {
     #[must_use]
     pub fn lane(lane_runs: u32) -> Self {
         let (quota, on_limit) = (Quota::default(), OnLimit::default());
-        Self { lane_runs, key_runs: None, quota, key_quota: quota, on_limit }
+        let on_session_busy = OnSessionBusy::default();
+        let (key_runs, queued_runs, key_quota) = (None, u32::MAX, quota);
+        Self { lane_runs, key_runs, queued_runs, quota, key_quota, on_limit, on_session_busy }
     }
 }
 
@@ -119,6 +133,11 @@ impl Admission {
         self.quotas().next().is_some()
     }
 
+    /// What becomes of the run when another one of its session lives.
+    pub(super) fn on_busy(&self) -> OnSessionBusy {
+        self.limits.on_session_busy
+    }
+
     /// Brings the caps in step, and refuses the run when it will not wait. Before it is written.
     pub(super) async fn open(&self, tx: &Tx) -> Result<()> {
         if let Some(cap) = self.lane_cap {
@@ -127,20 +146,39 @@ impl Admission {
         if let Some((key_id, cap)) = self.key_cap {
             lanes::set_key_cap(tx, key_id, cap).await?;
         }
-        if self.limits.on_limit == OnLimit::Queue {
+        let rejects = self.limits.on_limit == OnLimit::Reject;
+        if rejects {
+            lanes::take_turns_creating(tx, self.scope).await?;
+        }
+        self.queue(tx, rejects).await?;
+        if !rejects {
             return Ok(());
         }
         let cap = self.limits.lane_runs;
-        lanes::take_turns_creating(tx, self.scope).await?;
-        if queue::live(tx, self.scope, cap.into()).await? >= cap.into() {
+        if admission::live(tx, self.scope, cap.into()).await? >= cap.into() {
             return Err(too_many("project", cap));
         }
         let Some((key_id, cap)) = self.key_id.zip(self.limits.key_runs) else { return Ok(()) };
         lanes::take_turns_with_key(tx, key_id).await?;
-        if queue::live_of_key(tx, key_id, cap.into()).await? >= cap.into() {
+        if admission::live_of_key(tx, key_id, cap.into()).await? >= cap.into() {
             return Err(too_many("key", cap));
         }
         Ok(())
+    }
+
+    /// Refuses the run when too many wait.
+    async fn queue(&self, tx: &Tx, has_turn: bool) -> Result<()> {
+        let most = i64::from(self.limits.queued_runs);
+        // Nobody has as many: who sets no limit is not counted.
+        if most == i64::from(u32::MAX) {
+            return Ok(());
+        }
+        let mut queued = admission::queued(tx, self.scope, most).await?;
+        if !has_turn && queued + EXACT_RUNS >= most && queued < most {
+            lanes::take_turns_creating(tx, self.scope).await?;
+            queued = admission::queued(tx, self.scope, most).await?;
+        }
+        if queued >= most { Err(queue_full(self.limits.queued_runs)) } else { Ok(()) }
     }
 
     /// Counts the run, and refuses it when a quota is used up. After it is written: the rows that
@@ -195,6 +233,11 @@ fn too_many(of: &'static str, cap: u32) -> Error {
         .with("of", of)
         .with("limit", cap.to_string())
         .with("retry_after_s", "1")
+}
+
+fn queue_full(limit: u32) -> Error {
+    let text = format!("{limit} runs of this project wait, the most that may");
+    Error::new(Reason::QueueFull, text).with("limit", limit.to_string()).with("retry_after_s", "1")
 }
 
 fn used_up(owner: Owner, quota: Quota, used: Used, retry_after_s: i64) -> Error {

@@ -37,6 +37,34 @@ pub struct Pinned {
     pub created_at: Timestamp,
     /// When the run ends as `incomplete`, reason `timeout`.
     pub deadline: Timestamp,
+    /// Most bytes of its messages and tool results; beyond it ends as `incomplete`, `max_bytes`.
+    pub bytes_max: usize,
+    /// What was said in earlier runs of its conversation, oldest first: whole exchanges only, each
+    /// run's beginning with its input. The same at every claim.
+    pub earlier: Arc<[Earlier]>,
+}
+
+/// A message of an earlier run of the same conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Earlier {
+    /// The input; empty when there was none.
+    User(String),
+    /// What the model said, and the tools that it asked for.
+    Assistant(String, Vec<EarlierCall>),
+    /// What the model was told of a call.
+    Tool(EarlierCall, String),
+}
+
+/// A tool call of an earlier run.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct EarlierCall {
+    /// Id, `call_…`.
+    pub id: String,
+    /// Tool.
+    pub name: String,
+    /// Arguments.
+    #[serde(default)]
+    pub arguments: Map<String, Value>,
 }
 
 /// Kind of a journaled step.
@@ -176,7 +204,7 @@ pub enum Outcome {
     Completed(Commit, Value),
     /// Ends with an error: code and message.
     Failed(Commit, String, String),
-    /// Ends by a limit (`max_steps`, `max_tokens`, `timeout`), with what there is.
+    /// Ends by a limit (`max_steps`, `max_tokens`, `max_bytes`, `timeout`), with what there is.
     Incomplete(Commit, &'static str, Option<Value>),
     /// Waits for the outputs of these calls.
     Park(Commit, Vec<PendingCall>),

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::events::{Change, End};
-use super::finish::{Conclusion, conclude};
+use super::finish::{Concluded, Conclusion, conclude};
 use super::journal::append;
 use super::state::{Status, sources};
 use crate::cache::Durable;
@@ -18,8 +18,17 @@ use crate::store::{Tx, moves, queue, runs};
 pub struct AskedCancel {
     run_id: Uuid,
     status: Status,
-    events: Vec<Durable>,
+    done: Concluded,
     /// Who drives the run.
+    worker: Option<Uuid>,
+}
+
+/// A run whose row is locked and says that it is to be cancelled.
+#[derive(Debug)]
+pub(super) struct Requested {
+    run_id: Uuid,
+    events: Vec<Durable>,
+    /// Who drives it, and will confirm.
     worker: Option<Uuid>,
 }
 
@@ -43,7 +52,7 @@ impl Engine {
     /// Tells worker and followers of a cancel that was asked for, once that is committed.
     pub fn cancel_asked(&self, asked: AskedCancel) {
         faults::point("in_cancel");
-        self.publish(asked.run_id, asked.events);
+        self.concluded(asked.run_id, asked.done);
         self.slots().cancel(asked.run_id);
         // A word that is lost is made up for by the worker's heartbeat and its next commit.
         if let Some(worker) = asked.worker {
@@ -63,9 +72,22 @@ pub async fn ask_cancel(
     run_id: Uuid,
     now: Timestamp,
 ) -> Result<AskedCancel> {
-    let Some((seq, worker)) = queue::request_cancel(tx, scope, run_id, now).await? else {
-        return asked_before(tx, scope, run_id).await;
-    };
+    match request(tx, scope, run_id, now).await? {
+        Some(requested) => complete(tx, requested, now).await,
+        None => asked_before(tx, scope, run_id).await,
+    }
+}
+
+/// Locks the run and says that it is to be cancelled; `None` when it has ended, or this was said
+/// before.
+pub(super) async fn request(
+    tx: &Tx,
+    scope: Scope,
+    run_id: Uuid,
+    now: Timestamp,
+) -> Result<Option<Requested>> {
+    let asked = queue::request_cancel(tx, scope, run_id, now).await?;
+    let Some((seq, worker)) = asked else { return Ok(None) };
     let step = moves::Step {
         status: Status::Cancelling.as_str(),
         required_action: None,
@@ -75,17 +97,27 @@ pub async fn ask_cancel(
         return Err(Error::internal(format!("the run {run_id} may not move to cancelling")));
     }
     let draft = Change::to(run_id, Status::Cancelling).draft(Status::Cancelling.event())?;
-    let mut events = append(tx, run_id, seq, &[draft], now).await?;
+    let events = append(tx, run_id, seq, &[draft], now).await?;
+    Ok(Some(Requested { run_id, events, worker }))
+}
+
+/// Ends a run that is to be cancelled, unless a worker holds it.
+pub(super) async fn complete(tx: &Tx, requested: Requested, now: Timestamp) -> Result<AskedCancel> {
+    let Requested { run_id, mut events, worker } = requested;
     if worker.is_some() {
-        return Ok(AskedCancel { run_id, status: Status::Cancelling, events, worker });
+        let done = Concluded { events, follows: false };
+        return Ok(AskedCancel { run_id, status: Status::Cancelling, done, worker });
     }
-    events.extend(force(tx, run_id, now).await?);
-    Ok(AskedCancel { run_id, status: Status::Cancelled, events, worker })
+    let last = force(tx, run_id, now).await?;
+    events.extend(last.events);
+    let done = Concluded { events, follows: last.follows };
+    Ok(AskedCancel { run_id, status: Status::Cancelled, done, worker })
 }
 
 /// Ends a run whose cancel was asked for, whoever holds it. No events: it has ended.
-pub(super) async fn force(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Vec<Durable>> {
-    let Some(left) = queue::remove_cancelled(tx, run_id).await? else { return Ok(Vec::new()) };
+pub(super) async fn force(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Concluded> {
+    let left = queue::remove_cancelled(tx, run_id).await?;
+    let Some(left) = left else { return Ok(Concluded::default()) };
     let end = End::Cancelled { aborted_calls: Vec::new() };
     let last = Conclusion { drafts: &[], used: moves::Used::default(), end: &end };
     conclude(tx, run_id, left, last, now).await
@@ -95,7 +127,7 @@ async fn asked_before(tx: &Tx, scope: Scope, run_id: Uuid) -> Result<AskedCancel
     let place = moves::place(tx, scope, run_id).await?.ok_or_else(|| runs::not_found(run_id))?;
     match Status::parse(&place.status) {
         Some(status @ (Status::Cancelling | Status::Cancelled)) => {
-            Ok(AskedCancel { run_id, status, events: Vec::new(), worker: None })
+            Ok(AskedCancel { run_id, status, done: Concluded::default(), worker: None })
         }
         _ => {
             let id = ids::format(Kind::Run, run_id);

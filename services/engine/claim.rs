@@ -16,7 +16,7 @@ use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Error, Result, Scope, Timestamp, faults};
 use crate::store::claims::{self, Claimed, Claimer};
 use crate::store::moves::Started;
-use crate::store::{Tx, agents, events, inbox, lanes, moves, queue, steps, workers};
+use crate::store::{Tx, agents, events, inbox, lanes, moves, queue, sessions, steps, workers};
 
 /// Version of the journal that this program writes, and the newest that it can read. Whoever
 /// changes what stands in it so that older programs misread it adds one.
@@ -55,7 +55,7 @@ impl Engine {
 
     /// What the loop is told of a run that was taken.
     pub(super) async fn pinned(&self, run: &Started) -> Result<Pinned> {
-        let spec = self.spec(run).await?;
+        let (spec, earlier) = (self.spec(run).await?, self.earlier(run).await?);
         Ok(Pinned {
             run_id: run.run_id,
             scope: run.scope,
@@ -64,7 +64,9 @@ impl Engine {
             parameters: serde_json::from_str(&run.parameters).map_err(Error::internal)?,
             created_at: run.created_at,
             deadline: run.deadline,
+            bytes_max: self.config().run_bytes_max,
             spec,
+            earlier,
         })
     }
 
@@ -96,7 +98,9 @@ async fn claim_in(tx: &Tx, claimer: Claimer, most: i64) -> Result<Option<Round>>
         let Some(run) = by_run.remove(&claimed.lease.run_id) else {
             // It would come up again and again, and stop all others.
             tracing::error!(run_id = %claimed.lease.run_id, "a run in the queue has ended");
-            queue::leave(tx, claimed.lease).await?;
+            if let Some(session) = queue::leave(tx, claimed.lease).await?.and_then(|l| l.heads) {
+                sessions::go_on(tx, &session, now).await?;
+            }
             continue;
         };
         taken.push(open(tx, run, claimed, now).await?);

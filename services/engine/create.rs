@@ -10,11 +10,14 @@ use uuid::Uuid;
 use super::Engine;
 use super::admit::{Admission, RunLimits};
 use super::events::{Change, Draft};
+use super::session::{self, Interrupted, Place};
 use super::state::Status;
 use crate::kernel::ids;
 use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Error, Result, Scope, Timestamp, faults};
-use crate::store::{Tx, events, labels, moves, queue};
+use crate::store::admission::{self, From};
+use crate::store::sessions::Session;
+use crate::store::{Tx, events, labels, moves};
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -61,6 +64,7 @@ pub struct Prepared {
     event: Draft,
     metadata: Map<String, Value>,
     admission: Admission,
+    session: Option<Session>,
 }
 
 impl Prepared {
@@ -75,23 +79,30 @@ impl Prepared {
     /// locked at the end are everybody's of the project.
     ///
     /// # Errors
-    /// `too_many_concurrent_runs` when it will not wait; `quota_exceeded`; when the database is
-    /// away. The transaction must be given up then.
-    pub async fn write(&self, tx: &Tx) -> Result<()> {
-        let run_id = self.row.run_id;
+    /// `too_many_concurrent_runs` or `session_busy` when it will not wait; `quota_exceeded`; when
+    /// the database is away. The transaction must be given up then.
+    pub async fn write(&self, tx: &Tx) -> Result<Vec<Interrupted>> {
+        let moves::New { run_id, created_at: now, expires_at, .. } = self.row;
         self.admission.open(tx).await?;
-        moves::create(tx, self.scope, &self.row).await?;
+        let place = match &self.session {
+            Some(session) => session::join(tx, session, self.admission.on_busy(), now).await?,
+            None => Place::default(),
+        };
+        moves::create(tx, self.scope, &self.row, place.turn).await?;
         if !self.metadata.is_empty() {
-            let labelled = (run_id, self.row.created_at.0);
+            let labelled = (run_id, now.0);
             labels::add_run(tx, self.scope, labelled, &self.metadata).await?;
         }
         let (capped_key, metered) = (self.admission.capped_key(), self.admission.is_metered());
-        let queued = queue::New { run_id, next_seq: 2, capped_key, metered };
-        queue::insert(tx, self.scope, queued, self.row.created_at).await?;
+        let session = self.session.as_ref().map(|session| (&*session.id, place.turn));
+        let from = if place.behind { From::Behind(expires_at) } else { From::Ready(now) };
+        let queued = admission::New { run_id, next_seq: 2, capped_key, metered, session, from };
+        admission::insert(tx, self.scope, queued).await?;
         let (r#type, data) = (&*self.event.r#type, &*self.event.data);
         let first = events::New { run_id, seq: 1, r#type, data };
-        events::append(tx, &[first], self.row.created_at).await?;
-        self.admission.close(tx).await
+        events::append(tx, &[first], now).await?;
+        self.admission.close(tx).await?;
+        Ok(place.interrupted)
     }
 }
 
@@ -103,13 +114,12 @@ impl Engine {
     pub async fn create(&self, scope: Scope, new: NewRun) -> Result<Created> {
         let prepared = Arc::new(self.prepare(scope, new).await?);
         let job = Arc::clone(&prepared);
-        self.store()
-            .tx("engine.create", move |tx| {
-                let job = Arc::clone(&job);
-                Box::pin(async move { job.write(tx).await })
-            })
-            .await?;
-        self.created(&prepared);
+        let interrupted = self.store().tx("engine.create", move |tx| {
+            let job = Arc::clone(&job);
+            Box::pin(async move { job.write(tx).await })
+        });
+        let interrupted = interrupted.await?;
+        self.created(&prepared, interrupted);
         Ok(prepared.created())
     }
 
@@ -126,6 +136,7 @@ impl Engine {
         let timeout = new.timeout.unwrap_or(timeout);
         self.inner.specs.insert((new.agent_id, new.agent_version), new.spec).await;
         let input = (!new.input.is_null()).then(|| new.input.to_string());
+        let session = new.session_id.clone().map(|id| Session { scope, id });
         let row = moves::New {
             run_id,
             agent_id: new.agent_id,
@@ -143,13 +154,17 @@ impl Engine {
         let event = Change::created(run_id, new.agent_id, new.agent_version)
             .draft(Status::Queued.event())?;
         let admission = Admission::new(&self.inner.caps, scope, (new.key_id, new.limits), now);
-        Ok(Prepared { scope, row, event, metadata: new.metadata, admission })
+        Ok(Prepared { scope, row, event, metadata: new.metadata, admission, session })
     }
 
-    /// Tells the worker that a prepared run was committed.
-    pub fn created(&self, prepared: &Prepared) {
+    /// Tells the worker that a prepared run was committed, and those of the runs that it has
+    /// interrupted.
+    pub fn created(&self, prepared: &Prepared, interrupted: Vec<Interrupted>) {
         faults::point("in_create");
         prepared.admission.committed(&self.inner.caps);
+        for run in interrupted {
+            self.cancel_asked(run.asked);
+        }
         self.ready();
     }
 }

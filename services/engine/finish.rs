@@ -14,7 +14,7 @@ use super::state::{Status, sources};
 use crate::cache::Durable;
 use crate::kernel::{Error, Result, Timestamp, faults};
 use crate::store::queue::{Lease, Passed, Release};
-use crate::store::{Tx, moves, queue, steps};
+use crate::store::{Tx, moves, queue, sessions, steps};
 
 /// What is to become of a claimed run.
 #[derive(Debug, Clone)]
@@ -31,7 +31,16 @@ enum Settled {
     /// No cancel was asked for, after all.
     NotCancelled,
     /// Done.
-    Done(Vec<Durable>),
+    Done(Concluded),
+}
+
+/// What was committed of a run's end.
+#[derive(Debug, Default)]
+pub(super) struct Concluded {
+    /// Its last events.
+    pub(super) events: Vec<Durable>,
+    /// Another run of its session goes now.
+    pub(super) follows: bool,
 }
 
 impl Log {
@@ -81,9 +90,10 @@ impl Log {
             })
         });
         match settled.await? {
-            Settled::Done(events) => {
+            Settled::Done(done) => {
                 faults::point(if ends { "after_finish_before_publish" } else { "in_park" });
-                self.committed(&events);
+                self.committed(&done.events);
+                self.engine.woken(done.follows);
             }
             Settled::NotCancelled => self.release(Release::Orderly).await?,
             // Lost, or done by a try whose answer was lost: followers read it in the journal.
@@ -156,7 +166,7 @@ async fn park(
         last_seq: Some(last_seq),
     };
     must(moves::go_on(tx, run_id, step, &sources(Status::RequiresAction)).await?)?;
-    Ok(Settled::Done(events))
+    Ok(Settled::Done(Concluded { events, follows: false }))
 }
 
 /// The last that is to be said of a run.
@@ -168,14 +178,15 @@ pub(super) struct Conclusion<'a> {
     pub(super) end: &'a End,
 }
 
-/// Ends a run whose queue row is gone, in the same transaction.
+/// Ends a run whose queue row is gone, in the same transaction, and lets the next one of its
+/// session go. The session's turns are taken after every row of the run, and before its usage.
 pub(super) async fn conclude(
     tx: &Tx,
     run_id: Uuid,
     left: Passed,
     last: Conclusion<'_>,
     now: Timestamp,
-) -> Result<Vec<Durable>> {
+) -> Result<Concluded> {
     let Conclusion { drafts, used, end } = last;
     let seq = left.next_seq;
     let error = match end {
@@ -197,10 +208,14 @@ pub(super) async fn conclude(
     let mut all = drafts.to_vec();
     all.push(change.draft(end.status().event())?);
     let events = append(tx, run_id, seq, &all, now).await?;
+    let follows = match &left.heads {
+        Some(session) => sessions::go_on(tx, session, now).await?,
+        None => false,
+    };
     if left.metered {
         add_tokens(tx, &total).await?;
     }
-    Ok(events)
+    Ok(Concluded { events, follows })
 }
 
 fn must(moved: bool) -> Result<()> {

@@ -19,6 +19,7 @@ mod journal;
 mod live;
 mod read;
 mod reap;
+mod session;
 mod slots;
 pub mod state;
 pub mod submit;
@@ -43,11 +44,13 @@ pub use config::EngineConfig;
 pub use create::{Created, NewRun, Prepared};
 pub use events::Event;
 pub use read::EventPage;
+pub use session::{Interrupted, OnSessionBusy};
 pub use state::Status;
 pub use submit::{Handover, Output};
 pub use wait::{Until, Waiter};
 
 use self::admit::Caps;
+use self::finish::Concluded;
 use self::slots::Slots;
 use crate::cache::{Bus, Durable};
 use crate::kernel::ids::{self, Kind};
@@ -127,6 +130,19 @@ impl Engine {
 
     fn slots(&self) -> &Slots {
         &self.inner.slots
+    }
+
+    /// Wakes a worker, if there is something for it.
+    fn woken(&self, follows: bool) {
+        if follows {
+            self.ready();
+        }
+    }
+
+    /// Tells followers of a run's end that no claim has committed, and a worker of the next run.
+    fn concluded(&self, run_id: Uuid, done: Concluded) {
+        self.publish(run_id, done.events);
+        self.woken(done.follows);
     }
 
     /// Tells followers what was committed by nobody's claim.

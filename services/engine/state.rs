@@ -88,7 +88,8 @@ impl Status {
     #[must_use]
     pub fn next(self) -> &'static [Self] {
         match self {
-            Self::Queued => &[Self::InProgress, Self::Cancelling],
+            // Behind another run of its session its time may be over before a worker takes it.
+            Self::Queued => &[Self::InProgress, Self::Incomplete, Self::Cancelling],
             Self::InProgress => &[
                 Self::RequiresAction,
                 Self::Completed,
@@ -146,6 +147,7 @@ mod tests {
     fn exactly_these_moves_are_lawful() {
         let lawful: HashSet<(Status, Status)> = HashSet::from([
             (Queued, InProgress),
+            (Queued, Incomplete),
             (Queued, Cancelling),
             (InProgress, RequiresAction),
             (InProgress, Completed),

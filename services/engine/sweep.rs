@@ -11,9 +11,8 @@ use super::Engine;
 use super::cancel::force;
 use super::claim::JOURNAL_VERSION;
 use super::events::End;
-use super::finish::{Conclusion, conclude};
+use super::finish::{Concluded, Conclusion, conclude};
 use super::slots::Stop;
-use crate::cache::Durable;
 use crate::kernel::{Error, Result, Timestamp};
 use crate::store::{Tx, moves, queue};
 
@@ -33,19 +32,19 @@ impl Engine {
 
     async fn sweep(&self, since: Timestamp, now: Timestamp) -> Result<()> {
         for run_id in queue::due(self.store().read(), now).await? {
-            let events = self
+            let done = self
                 .store()
                 .tx("engine.expire", move |tx| Box::pin(expire(tx, run_id, now)))
                 .await?;
-            self.publish(run_id, events);
+            self.concluded(run_id, done);
         }
         for run_id in queue::unconfirmed(self.store().read(), since).await? {
-            let events = self
+            let done = self
                 .store()
                 .tx("engine.force_cancel", move |tx| Box::pin(force(tx, run_id, now)))
                 .await?;
             self.slots().stop(run_id, Stop::Lost);
-            self.publish(run_id, events);
+            self.concluded(run_id, done);
         }
         Ok(())
     }
@@ -56,16 +55,16 @@ fn before(now: Timestamp, ms: u64) -> Timestamp {
     Timestamp(now.0.saturating_sub(micros))
 }
 
-/// Ends a run that waited too long: for its caller as `expired`, past its own deadline as
-/// `incomplete`.
-async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Vec<Durable>> {
-    let Some(left) = queue::expire(tx, run_id, now).await? else { return Ok(Vec::new()) };
+/// Ends a run that waited too long: for its caller as `expired`, past its own deadline, or behind
+/// another run, as `incomplete`.
+async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Concluded> {
+    let left = queue::expire(tx, run_id, now).await?;
+    let Some(left) = left else { return Ok(Concluded::default()) };
     let action = moves::required_action(tx, run_id).await?;
     let end = match earliest(action.as_deref())? {
-        Some(deadline) if deadline > now => {
-            End::Incomplete { reason: "timeout".to_owned(), output: None }
-        }
-        _ => End::Expired,
+        Some(deadline) if deadline <= now => End::Expired,
+        // It waits for no call, so it waits behind another run.
+        _ => End::Incomplete { reason: "timeout".to_owned(), output: None },
     };
     let last = Conclusion { drafts: &[], used: moves::Used::default(), end: &end };
     conclude(tx, run_id, left, last, now).await

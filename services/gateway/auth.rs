@@ -263,6 +263,8 @@ impl AuthLayer {
         (headers, extensions): (&HeaderMap, &Extensions),
         method: &'static Method,
     ) -> Result<Caller> {
+        // Before the key is looked at: that may cost a question.
+        self.authenticator.store.load().admit(method.scope == rate::CREATES_RUNS)?;
         let (address, told) = (rate::address(extensions), Told::of(extensions));
         let secret = match presented(headers, extensions, method) {
             Ok(secret) => secret,

@@ -26,7 +26,7 @@ const STATES: HeaderName = HeaderName::from_static("ratelimit");
 const HEADERS: usize = 6;
 
 /// Scope of the methods that create runs, which a plan may limit apart.
-const CREATES_RUNS: &str = "runs:create";
+pub(super) const CREATES_RUNS: &str = "runs:create";
 
 /// Paths below these need no key and cost next to nothing: probes must not fail, and a page is
 /// loaded in many pieces.

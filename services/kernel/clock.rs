@@ -19,6 +19,12 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
+    /// This much earlier.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
     /// Whole milliseconds from `earlier` to here, 0 when it is later, at most `i32::MAX`.
     #[must_use]
     pub fn ms_since(self, earlier: Self) -> i32 {

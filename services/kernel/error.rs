@@ -148,6 +148,10 @@ reasons! {
         "organisation org_123 not found"
     ProjectNotFound "project_not_found" "PROJECT_NOT_FOUND" 404 NotFound false
         "project prj_123 not found"
+    SessionBusy "session_busy" "SESSION_BUSY" 409 Aborted true
+        "another run of the session has not ended"
+    QueueFull "queue_full" "QUEUE_FULL" 429 ResourceExhausted true
+        "1000 runs of this project wait, the most that may"
 }
 
 impl Reason {

@@ -35,6 +35,9 @@ pub struct Plan {
     pub run_creations: Option<Rate>,
     /// Runs of a project's environment that are driven at once, on all replicas.
     pub concurrent_runs: u32,
+    /// Runs of a project's environment that wait. Default 1000.
+    #[serde(default = "queued_runs")]
+    pub queued_runs: u32,
     /// Runs that a project's environment may create in a month, by UTC. Default: any number.
     #[serde(default)]
     pub runs_per_month: Option<u64>,
@@ -59,6 +62,9 @@ pub struct Overrides {
     /// Runs at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrent_runs: Option<u32>,
+    /// Runs that wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued_runs: Option<u32>,
     /// Runs a month.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs_per_month: Option<u64>,
@@ -91,6 +97,8 @@ pub struct Limits {
     pub concurrent_runs: u32,
     /// Runs at once that this key has created; `None`: as many as the project.
     pub key_concurrent_runs: Option<u32>,
+    /// Runs of the project's environment that may wait when this key creates one more.
+    pub queued_runs: u32,
     /// What the project's environment may use in a month.
     pub quota: Quota,
     /// What the key may use in a month.
@@ -149,6 +157,7 @@ impl Limits {
             run_creations: None,
             concurrent_runs: most,
             key_concurrent_runs: None,
+            queued_runs: most,
             quota: Quota::default(),
             key_quota: Quota::default(),
         }
@@ -159,6 +168,7 @@ impl Limits {
     #[must_use]
     pub fn of(name: &str, plan: &Plan, organisation: &Overrides, key: &Overrides) -> Self {
         let Overrides { requests, project_requests, run_creations, .. } = organisation;
+        let queued = organisation.queued_runs.unwrap_or(plan.queued_runs);
         Self {
             plan: name.into(),
             requests: narrowed(Some(requests.unwrap_or(plan.requests)), key.requests)
@@ -167,6 +177,7 @@ impl Limits {
             run_creations: narrowed(run_creations.or(plan.run_creations), key.run_creations),
             concurrent_runs: organisation.concurrent_runs.unwrap_or(plan.concurrent_runs),
             key_concurrent_runs: key.concurrent_runs,
+            queued_runs: key.queued_runs.map_or(queued, |own| own.min(queued)),
             quota: Quota {
                 runs: organisation.runs_per_month.or(plan.runs_per_month),
                 tokens: organisation.tokens_per_month.or(plan.tokens_per_month),
@@ -174,6 +185,12 @@ impl Limits {
             key_quota: Quota { runs: key.runs_per_month, tokens: key.tokens_per_month },
         }
     }
+}
+
+/// As many as a worker with free slots drives in some minutes, and as many as a caller that went
+/// mad creates in a few seconds.
+fn queued_runs() -> u32 {
+    1000
 }
 
 /// A rate, narrowed by another where there is one.
@@ -225,16 +242,21 @@ mod tests {
             "concurrent_runs = 20\nruns_per_month = 7\nrequests = { limit = 100, per = \"1m\" }",
         )
         .unwrap();
-        let organisation = Overrides { concurrent_runs: Some(30), ..Overrides::default() };
+        let organisation =
+            Overrides { concurrent_runs: Some(30), queued_runs: Some(50), ..Overrides::default() };
         let key = Overrides {
             requests: Some(Rate::new(5, minute, 5)),
             concurrent_runs: Some(1),
+            queued_runs: Some(70),
             ..Overrides::default()
         };
         let limits = Limits::of("free", &plan, &organisation, &key);
         assert_eq!((limits.requests.limit, limits.concurrent_runs), (5, 30));
         assert_eq!((limits.key_concurrent_runs, limits.quota.runs), (Some(1), Some(7)));
         assert_eq!(limits.key_quota, Quota::default());
+        assert_eq!(limits.queued_runs, 50, "a key only narrows its plan");
+        let none = Overrides::default();
+        assert_eq!(Limits::of("free", &plan, &none, &none).queued_runs, 1000);
         let greedy = Overrides {
             requests: Some(Rate::new(1_000_000, Duration::from_secs(1), 7)),
             ..Overrides::default()

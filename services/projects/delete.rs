@@ -1,4 +1,4 @@
-//! Deletes a project. Its keys open nothing any more.
+//! Deletes a project. Its keys open nothing any more, and its runs end.
 
 use super::{Projects, convert};
 use crate::kernel::call::Changed;
@@ -16,5 +16,6 @@ pub(super) async fn delete(projects: &Projects, caller: &Caller, id: &str) -> Re
     });
     changed.await?;
     projects.forget.all().await;
+    projects.store.orphaned();
     Ok(())
 }

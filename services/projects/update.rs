@@ -1,10 +1,15 @@
 //! Changes a project: the fields that the mask names.
 
+use uuid::Uuid;
+
 use super::{Projects, convert};
+use crate::kernel::config::Plans;
+use crate::kernel::plan::Overrides;
 use crate::kernel::{Caller, Result, labels};
 use crate::messages;
 use crate::proto::runplane::v1 as pb;
-use crate::store::{self, projects::Change};
+use crate::store::lanes::{self, Replanned};
+use crate::store::{self, Tx, projects::Change};
 
 /// Fields that only the server sets.
 const OUTPUT_ONLY: &[&str] = &["id", "object", "organisation_id", "created_at", "updated_at"];
@@ -39,11 +44,15 @@ pub(super) async fn update(
         }
     }
     let replans = change.plan.is_some();
+    let plans = projects.plans.clone();
     let changed = projects.store.change(caller, "update_project", move |tx| {
-        let change = change.clone();
+        let (change, plans) = (change.clone(), plans.clone());
         Box::pin(async move {
             let old = store::projects::live(tx, id).await?;
             let row = store::projects::update(tx, id, change, now).await?;
+            if replans {
+                replan(tx, &plans, id).await?;
+            }
             convert::changed(row)?.before(&convert::state(&old))
         })
     });
@@ -52,4 +61,11 @@ pub(super) async fn update(
         projects.forget.all().await;
     }
     Ok(answer)
+}
+
+/// Lets the new plan hold at once for the runs that wait.
+async fn replan(tx: &Tx, plans: &Plans, project: Uuid) -> Result<()> {
+    let Some(tenant) = store::tenants::of_project(tx, project).await? else { return Ok(()) };
+    let limits = plans.limits(&tenant.plan, &tenant.overrides, &Overrides::default());
+    lanes::replan(tx, Replanned::Project(project), limits.concurrent_runs).await
 }

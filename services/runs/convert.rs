@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::engine::events::Event;
-use crate::engine::{NewRun, OnLimit};
+use crate::engine::{NewRun, OnLimit, OnSessionBusy};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::{Environment, Error, Result, Scope, Timestamp, json};
 use crate::proto::codec::{Json, JsonError, List, Options, Plain, from_slice, from_slice_as};
@@ -62,6 +62,19 @@ pub(super) fn on_limit(asked: i32) -> Result<OnLimit> {
         Ok(pb::OnLimit::Queue | pb::OnLimit::Unspecified) => Ok(OnLimit::Queue),
         Ok(pb::OnLimit::Reject) => Ok(OnLimit::Reject),
         Err(_) => Err(Error::field("on_limit", "on_limit must be queue or reject")),
+    }
+}
+
+/// What becomes of a run whose session is busy.
+pub(super) fn on_session_busy(asked: i32) -> Result<OnSessionBusy> {
+    match pb::OnSessionBusy::try_from(asked) {
+        Ok(pb::OnSessionBusy::Queue | pb::OnSessionBusy::Unspecified) => Ok(OnSessionBusy::Queue),
+        Ok(pb::OnSessionBusy::Reject) => Ok(OnSessionBusy::Reject),
+        Ok(pb::OnSessionBusy::Interrupt) => Ok(OnSessionBusy::Interrupt),
+        Err(_) => {
+            let message = "on_session_busy must be queue, reject or interrupt";
+            Err(Error::field("on_session_busy", message))
+        }
     }
 }
 

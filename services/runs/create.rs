@@ -9,15 +9,16 @@ use uuid::Uuid;
 
 use super::{Events, Runs, convert, events, get, wait};
 use crate::cache::EventId;
-use crate::engine::{NewRun, OnLimit, RunLimits};
+use crate::engine::{Interrupted, NewRun, OnLimit, OnSessionBusy, RunLimits};
 use crate::kernel::call::Changed;
-use crate::kernel::caller::Level;
+use crate::kernel::caller::{Level, Reach};
 use crate::kernel::plan::{Limits, Overrides};
 use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Caller, Error, Reason, Result, Scope};
 use crate::kernel::{ids, json, labels, parameters, text};
 use crate::proto::runplane::v1 as pb;
 use crate::store;
+use crate::store::sessions::Session;
 
 /// Most bytes of the input, as JSON.
 const INPUT_BYTES_MAX: usize = 262_144;
@@ -37,7 +38,13 @@ pub(super) async fn create(
         // What was committed, whatever a worker has made of it since.
         return Ok(run);
     }
-    get::settled(runs, scope, get::id(&run.id)?, wait).await
+    match get::settled(runs, scope, get::id(&run.id)?, wait).await {
+        // It ended so long ago that it was removed: what was answered then is the answer.
+        Err(error) if error.reason == Reason::RunNotFound && caller.call.remembered.is_some() => {
+            Ok(run)
+        }
+        settled => settled,
+    }
 }
 
 pub(super) async fn stream(
@@ -71,7 +78,10 @@ async fn start(
     let session_id = session(request.session_id)?;
     let (scope, (agent_id, version, spec)) =
         agent(runs, caller, &request.agent_id, request.version).await?;
-    let limits = limits(runs, caller, scope, convert::on_limit(request.on_limit)?).await?;
+    let on =
+        (convert::on_limit(request.on_limit)?, convert::on_session_busy(request.on_session_busy)?);
+    let limits = limits(runs, caller, scope, on).await?;
+    within_session(runs, caller, scope, session_id.as_deref()).await?;
     let given = request.parameters.map(json::from_struct).unwrap_or_default();
     let parameters = parameters::fill(&spec.parameters, &given)?;
     let new = NewRun {
@@ -93,17 +103,50 @@ async fn start(
     row.created_at = created.created_at.0;
     row.expires_at = Some(created.expires_at.0);
     let run = convert::run(row, Vec::new(), runs.clock.now())?;
-    let job = Arc::clone(&prepared);
+    let (job, who) = (Arc::clone(&prepared), Arc::new(caller.clone()));
     let changed = runs.store.change(caller, "create_run", move |tx| {
-        let (job, run) = (Arc::clone(&job), run.clone());
+        let (job, run, caller) = (Arc::clone(&job), run.clone(), Arc::clone(&who));
         Box::pin(async move {
-            job.write(tx).await?;
-            Changed::new(run.id.clone(), run.clone()).after(&(&run.agent_id, run.agent_version))
+            let interrupted = job.write(tx).await?;
+            if let Some(kept) = interrupted.iter().find(|r| !may_interrupt(&caller, r)) {
+                return Err(narrow("runs:write", kept.agent_id));
+            }
+            let (id, version) = (run.agent_id.clone(), run.agent_version);
+            Ok(Changed::new(run.id.clone(), run).after(&(&id, version))?.with(interrupted))
         })
     });
-    let run = changed.await?.answer;
-    runs.engine.created(&prepared);
-    Ok((scope, run))
+    let changed = changed.await?;
+    runs.engine.created(&prepared, changed.more);
+    Ok((scope, changed.answer))
+}
+
+/// Whoever creates a run only cancels others that it could cancel by itself.
+fn may_interrupt(caller: &Caller, run: &Interrupted) -> bool {
+    caller.may_on("runs:write", run.agent_id)
+}
+
+/// A key that is narrowed to some agents joins no conversation with others: its run would be told
+/// what they have said.
+async fn within_session(
+    runs: &Runs,
+    caller: &Caller,
+    scope: Scope,
+    session_id: Option<&str>,
+) -> Result<()> {
+    let (Some(Reach::Only(agents)), Some(id)) = (caller.reach("runs:create"), session_id) else {
+        return Ok(());
+    };
+    let session = Session { scope, id: id.to_owned() };
+    match store::sessions::other(runs.store.read(), &session, &agents).await? {
+        Some(other) => Err(narrow("runs:create", other)),
+        None => Ok(()),
+    }
+}
+
+fn narrow(needs: &'static str, agent: Uuid) -> Error {
+    let agent = ids::format(ids::Kind::Agent, agent);
+    let message = format!("the session has runs of {agent}, for which this key lacks {needs}");
+    Error::new(Reason::InsufficientScope, message).with("scope", needs)
 }
 
 /// What the run may take: a project's caps are its own plan's, whoever calls.
@@ -111,17 +154,17 @@ async fn limits(
     runs: &Runs,
     caller: &Caller,
     scope: Scope,
-    on_limit: OnLimit,
+    on: (OnLimit, OnSessionBusy),
 ) -> Result<RunLimits> {
     if caller.level == Level::Project {
-        return Ok(RunLimits::of(&caller.limits, on_limit));
+        return Ok(RunLimits::of(&caller.limits, on));
     }
     let tenant = store::tenants::of_project(runs.store.read(), scope.project).await?;
     let tenant = tenant.ok_or_else(|| Error::internal("an agent without a project"))?;
     let own = Overrides::default();
     let project = runs.plans.limits(&tenant.plan, &tenant.overrides, &own);
     let Limits { key_concurrent_runs, key_quota, .. } = *caller.limits;
-    Ok(RunLimits::of(&Limits { key_concurrent_runs, key_quota, ..project }, on_limit))
+    Ok(RunLimits::of(&Limits { key_concurrent_runs, key_quota, ..project }, on))
 }
 
 /// The agent's version that the run is pinned to.

@@ -6,6 +6,7 @@ mod agent_loop;
 mod egress;
 mod events;
 mod model;
+mod past;
 mod record;
 mod retry;
 mod thread;

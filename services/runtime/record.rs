@@ -46,6 +46,13 @@ pub(crate) struct ModelResult {
     pub(crate) answered_at: Timestamp,
 }
 
+impl ModelResult {
+    /// Bytes of what it said and asks for.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + self.calls.iter().map(Asked::bytes).sum::<usize>()
+    }
+}
+
 /// A tool call that a model asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Asked {
@@ -64,6 +71,13 @@ pub(crate) struct Asked {
     /// The provider's signatures, for the way back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) signatures: Vec<String>,
+}
+
+impl Asked {
+    fn bytes(&self) -> usize {
+        let arguments = serde_json::to_string(&self.arguments);
+        self.name.len() + arguments.map_or(0, |json| json.len())
+    }
 }
 
 /// Request of a tool call: for traces; the loop itself knows it from the answer.
@@ -116,6 +130,11 @@ pub(crate) struct ToolResult {
 }
 
 impl ToolResult {
+    /// Bytes of what the model is told.
+    pub(crate) fn bytes(&self) -> usize {
+        content(&self.told()).len()
+    }
+
     /// What the model is told, as a value: the answer, or the error in an object.
     pub(crate) fn told(&self) -> Value {
         match &self.error {

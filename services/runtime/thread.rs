@@ -128,6 +128,15 @@ impl Thread {
         self.rounds.iter().filter(|round| round.reply.is_some()).count()
     }
 
+    /// Bytes of what was said and of the results of tools.
+    pub(crate) fn bytes(&self) -> usize {
+        let results = |round: &Round| -> usize {
+            round.calls.iter().filter_map(|call| call.result.as_ref()).map(ToolResult::bytes).sum()
+        };
+        let said = |round: &Round| round.reply.as_ref().map_or(0, ModelResult::bytes);
+        self.rounds.iter().map(|round| said(round) + results(round)).sum()
+    }
+
     /// The text of the last answer.
     pub(crate) fn last_reply(&self) -> Option<&str> {
         self.rounds.last()?.reply.as_ref().map(|reply| reply.text.as_str())

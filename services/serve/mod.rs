@@ -145,7 +145,8 @@ impl Server {
     #[must_use]
     pub fn upkeep(&self) -> Upkeep {
         let (store, pepper) = (self.store.clone(), self.pepper.clone());
-        Upkeep { store, pepper, clock: self.clock.clone() }
+        let (engine, retention) = (self.engine.clone(), self.config.retention.clone());
+        Upkeep { store, pepper, clock: self.clock.clone(), engine, retention }
     }
 }
 

@@ -50,6 +50,25 @@ pub async fn add_run(
     Ok(())
 }
 
+/// Takes the labels of a run away; `created_at` is the run's.
+pub(super) async fn remove_run(
+    conn: &impl ConnectionTrait,
+    scope: Scope,
+    (run_id, created_at): (Uuid, i64),
+    metadata: &Map<String, Value>,
+) -> Result<()> {
+    if metadata.is_empty() {
+        return Ok(());
+    }
+    run_label::Entity::delete_many()
+        .filter(run_label::Column::Label.is_in(digests(scope, metadata)))
+        .filter(run_label::Column::CreatedAt.eq(created_at))
+        .filter(run_label::Column::RunId.eq(run_id))
+        .exec(conn)
+        .await?;
+    Ok(())
+}
+
 /// Labels an agent with its metadata; `created_at` is the agent's.
 pub(super) async fn add_agent(
     conn: &impl ConnectionTrait,

@@ -53,6 +53,50 @@ async fn upsert(tx: &Tx, (id, environment, kind): (Uuid, &str, &str), cap: u32) 
     Ok(())
 }
 
+/// Lets no worker take a run of the project any more.
+pub(super) async fn pause(tx: &Tx, project: Uuid) -> Result<()> {
+    let sql = "INSERT INTO lanes (project_id, environment, kind, cap, last_served_at, paused)
+        VALUES ($1, $2, 'run', 0, 0, TRUE)
+        ON CONFLICT (project_id, environment, kind) DO UPDATE SET paused = TRUE";
+    for environment in [Environment::Test, Environment::Live] {
+        let values = [project.into(), environment.as_str().into()];
+        tx.execute_raw(statement(tx, sql, values)).await?;
+    }
+    Ok(())
+}
+
+/// Sets the caps of the lanes that there are of an organisation's projects whose own plan this is,
+/// or of one project alone.
+///
+/// # Errors
+/// Those of the database.
+pub async fn replan(tx: &Tx, whose: Replanned<'_>, cap: u32) -> Result<()> {
+    let cap = i32::try_from(cap).unwrap_or(i32::MAX);
+    let statement = match whose {
+        Replanned::Project(id) => {
+            let sql = "UPDATE lanes SET cap = $1 WHERE project_id = $2 AND kind = 'run'";
+            statement(tx, sql, [cap.into(), id.into()])
+        }
+        Replanned::Organisation(id, plan) => {
+            let sql = "UPDATE lanes SET cap = $1 WHERE kind = 'run' AND project_id IN (
+                SELECT id FROM projects
+                WHERE organisation_id = $2 AND plan = $3 AND deleted_at IS NULL)";
+            statement(tx, sql, [cap.into(), id.into(), plan.into()])
+        }
+    };
+    tx.execute_raw(statement).await?;
+    Ok(())
+}
+
+/// Whose plan has changed.
+#[derive(Debug, Clone, Copy)]
+pub enum Replanned<'a> {
+    /// A project's.
+    Project(Uuid),
+    /// That of an organisation's projects which name this plan, or none.
+    Organisation(Uuid, &'a str),
+}
+
 /// Lets one after the other create runs of an owner, until the transaction ends. Not by the lane's
 /// row: while creations queue for that, a claim would seldom get it.
 pub async fn take_turns_creating(tx: &Tx, scope: Scope) -> Result<()> {

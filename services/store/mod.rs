@@ -3,6 +3,7 @@
 //! [`Store::read`]; the questions themselves stand one file per table and begin with their owner.
 //! Never knows a message of the contract.
 
+pub mod admission;
 pub mod agents;
 pub mod audit;
 mod change;
@@ -14,6 +15,7 @@ pub mod inbox;
 pub mod keys;
 pub mod labels;
 pub mod lanes;
+mod load;
 mod migrations;
 pub mod moves;
 pub mod organisations;
@@ -23,7 +25,9 @@ pub mod projects;
 pub mod queue;
 pub mod reach;
 mod reader;
+pub mod retention;
 pub mod runs;
+pub mod sessions;
 mod sql;
 mod sqlite;
 pub mod steps;
@@ -44,6 +48,7 @@ use tokio::time::Instant;
 
 pub use crate::kernel::config::{StoreConfig, Synchronous};
 pub use error::{database, is_unique_violation};
+pub use load::Load;
 pub use reader::Reader;
 pub use tx::Tx;
 
@@ -58,6 +63,8 @@ pub struct Store {
     back: Back,
     clock: Clock,
     audited: Arc<Notify>,
+    orphaned: Arc<Notify>,
+    load: Arc<Load>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,17 +81,22 @@ impl Store {
     /// database does not answer, another process has the file, or a newer version has changed the
     /// schema.
     pub async fn open(config: &StoreConfig, clock: Clock) -> Result<Self> {
-        let back = match config.url.split(':').next() {
-            Some("sqlite") => Back::Sqlite(Arc::new(sqlite::Sqlite::open(config).await?)),
+        let (back, load) = match config.url.split(':').next() {
+            Some("sqlite") => {
+                let sqlite = sqlite::Sqlite::open(config).await?;
+                (Back::Sqlite(Arc::new(sqlite)), Arc::new(Load::of_queue(config)))
+            }
             Some("postgres" | "postgresql") => {
-                Back::Postgres(Arc::new(postgres::Postgres::open(config).await?))
+                let load = Arc::new(Load::of_pool(config));
+                let postgres = postgres::Postgres::open(config, Arc::clone(&load)).await?;
+                (Back::Postgres(Arc::new(postgres)), load)
             }
             _ => {
                 let message = "store.url must begin with sqlite: or postgres:";
                 return Err(Error::field("store.url", message));
             }
         };
-        Ok(Self { back, clock, audited: Arc::default() })
+        Ok(Self { back, clock, audited: Arc::default(), orphaned: Arc::default(), load })
     }
 
     /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic
@@ -103,7 +115,10 @@ impl Store {
     {
         let begun = Instant::now();
         let outcome = match &self.back {
-            Back::Sqlite(sqlite) => sqlite.tx(name, job).await,
+            Back::Sqlite(sqlite) => {
+                let _job = self.load.enter();
+                sqlite.tx(name, job).await
+            }
             Back::Postgres(postgres) => postgres.tx(name, job).await,
         };
         tracing::trace!(name, ok = outcome.is_ok(), elapsed = ?begun.elapsed(), "transaction");
@@ -114,6 +129,12 @@ impl Store {
             return Err(Error::new(Reason::Unavailable, "the database did not answer in time"));
         }
         outcome
+    }
+
+    /// How busy it is, and what it takes.
+    #[must_use]
+    pub fn load(&self) -> &Load {
+        &self.load
     }
 
     /// A connection for questions that change nothing; on SQLite it refuses to write. Sees every
@@ -134,6 +155,16 @@ impl Store {
     /// Waits until lines of the audit log were written since the last time.
     pub async fn audit_lines(&self) {
         self.audited.notified().await;
+    }
+
+    /// Says that a project was deleted, whose runs are to end.
+    pub fn orphaned(&self) {
+        self.orphaned.notify_one();
+    }
+
+    /// Waits until a project was deleted since the last time.
+    pub async fn orphans(&self) {
+        self.orphaned.notified().await;
     }
 
     /// The clock that rows are dated by.

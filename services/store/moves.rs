@@ -4,6 +4,7 @@
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use uuid::Uuid;
 
+use super::sessions::Session;
 use super::sql::{pieces, places, statement};
 use super::{Tx, owner};
 use crate::kernel::{Result, Scope, Timestamp};
@@ -29,6 +30,8 @@ pub struct Started {
     pub created_at: Timestamp,
     /// When it ends by itself.
     pub deadline: Timestamp,
+    /// Its conversation, and its place in it.
+    pub session: Option<(Session, i64)>,
 }
 
 /// What a run used, to be added.
@@ -98,7 +101,7 @@ pub async fn start(
                 started_at = COALESCE(started_at, $2)
             WHERE id IN ({}) AND status IN ({})
             RETURNING id, project_id, environment, agent_id, agent_version, input, parameters,
-                attempt, created_at, expires_at",
+                attempt, created_at, expires_at, session_id, session_turn",
             places(3, piece.len()),
             places(3 + piece.len(), from.len()),
         );
@@ -115,9 +118,13 @@ pub async fn start(
 }
 
 fn read_started(row: &QueryResult) -> Result<Started> {
+    let scope = owner::scope(row.try_get_by_index(1)?, &row.try_get_by_index::<String>(2)?)?;
+    let turn = row.try_get_by_index(11)?;
+    let session = row.try_get_by_index::<Option<String>>(10)?;
     Ok(Started {
         run_id: row.try_get_by_index(0)?,
-        scope: owner::scope(row.try_get_by_index(1)?, &row.try_get_by_index::<String>(2)?)?,
+        scope,
+        session: session.map(|id| (Session { scope, id }, turn)),
         agent_id: row.try_get_by_index(3)?,
         agent_version: row.try_get_by_index(4)?,
         input: row.try_get_by_index(5)?,
@@ -290,11 +297,12 @@ pub struct New {
     pub last_seq: i64,
 }
 
-/// Adds a run.
-pub async fn create(tx: &Tx, scope: Scope, new: &New) -> Result<()> {
+/// Adds a run, with its place in its conversation.
+pub async fn create(tx: &Tx, scope: Scope, new: &New, turn: i64) -> Result<()> {
     let sql = "INSERT INTO runs (id, project_id, environment, agent_id, agent_version, session_id,
-            key_id, status, input, parameters, metadata, created_at, expires_at, last_seq)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+            key_id, status, input, parameters, metadata, created_at, expires_at, last_seq,
+            session_turn)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     let values = [
         new.run_id.into(),
         scope.project.into(),
@@ -310,6 +318,7 @@ pub async fn create(tx: &Tx, scope: Scope, new: &New) -> Result<()> {
         new.created_at.0.into(),
         new.expires_at.0.into(),
         new.last_seq.into(),
+        turn.into(),
     ];
     tx.execute_raw(statement(tx, sql, values)).await?;
     Ok(())

@@ -1,6 +1,7 @@
 //! The store on Postgres: each job has a transaction of its own, done again when it lost a race
 //! against another. Used by `store/mod.rs` alone.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use sea_orm::{
     TransactionTrait,
 };
 
-use super::{Reader, Tx, Work, error, guarded, migrations};
+use super::{Load, Reader, Tx, Work, error, guarded, migrations};
 use crate::kernel::config::StoreConfig;
 use crate::kernel::{Error, Reason, Result};
 
@@ -25,10 +26,11 @@ pub(super) struct Postgres {
     reader: Reader,
     connections: u32,
     commits: AtomicU64,
+    load: Arc<Load>,
 }
 
 impl Postgres {
-    pub(super) async fn open(config: &StoreConfig) -> Result<Self> {
+    pub(super) async fn open(config: &StoreConfig, load: Arc<Load>) -> Result<Self> {
         let mut options = ConnectOptions::new(&config.url);
         options
             .max_connections(config.max_connections)
@@ -47,7 +49,7 @@ impl Postgres {
         migrations::run(&tx).await?;
         tx.commit().await?;
         let (reader, connections) = (pool.clone().into(), config.max_connections);
-        Ok(Self { pool, reader, connections, commits: AtomicU64::new(0) })
+        Ok(Self { pool, reader, connections, commits: AtomicU64::new(0), load })
     }
 
     pub(super) async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
@@ -95,6 +97,7 @@ impl Postgres {
     /// Begins. After a restart of the server every connection of the pool is dead, and each says so
     /// once: nothing has been done then, so the next one is tried.
     async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let _waiting = self.load.enter();
         for _ in 0..self.connections {
             match self.pool.begin().await {
                 Err(error) if error::is_dead(&error) => {

@@ -8,11 +8,11 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::Tx;
 use super::sql::{self, statement};
 pub use super::tables::project::Model as Project;
 use super::tables::project::{Column, Entity};
 use super::window;
+use super::{Tx, lanes};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::page::{self, Page, Paged};
 use crate::kernel::{Error, Reason, Result, Timestamp};
@@ -113,7 +113,7 @@ pub async fn update(
 }
 
 /// Deletes a project, and tells what it was. Its agents are nobody's any more that an
-/// organisation's key could reach.
+/// organisation's key could reach, and none of its runs is taken by a worker.
 ///
 /// # Errors
 /// `project_not_found`; those of the database.
@@ -125,6 +125,7 @@ pub async fn delete(tx: &Tx, id: Uuid, now: Timestamp) -> Result<Project> {
     let row = update.exec_with_returning(tx).await?.pop().ok_or_else(|| not_found(id))?;
     let sql = "UPDATE agents SET organisation_id = NULL WHERE project_id = $1";
     tx.execute_raw(statement(tx, sql, [id.into()])).await?;
+    lanes::pause(tx, id).await?;
     Ok(row)
 }
 

@@ -5,8 +5,9 @@
 use sea_orm::{ConnectionTrait, QueryResult, Statement};
 use uuid::Uuid;
 
-use super::Tx;
+use super::sessions::Session;
 use super::sql::statement;
+use super::{Tx, owner};
 use crate::kernel::{Error, Result, Scope, Timestamp, faults};
 
 /// A claim: which worker holds which epoch of which run.
@@ -19,7 +20,7 @@ pub struct Lease {
 }
 
 /// What the queue row says after a write under its epoch, or of a run that left the queue.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Passed {
     /// Number of the next event after those that were asked for.
     pub next_seq: i64,
@@ -27,6 +28,8 @@ pub struct Passed {
     pub cancel_requested: bool,
     /// True when the run's tokens count in somebody's quota.
     pub metered: bool,
+    /// Its session, when others may wait behind the run: not while it waits behind one itself.
+    pub heads: Option<Session>,
 }
 
 /// What becomes of a lease that is given back.
@@ -38,22 +41,12 @@ pub enum Release {
     Stalled,
 }
 
+/// State of a run that waits behind another one of its session.
+pub(super) const BEHIND: i16 = 3;
+
 /// Microseconds that the next claim waits after so many stalls: 0, 1 s, 2 s, 4 s … 60 s.
 const BACKOFF: &str = "CASE WHEN stalls <= 1 THEN 0 WHEN stalls >= 8 THEN 60000000
     ELSE (1 << (stalls - 2)) * 1000000 END";
-
-/// A run that comes into the queue.
-#[derive(Debug, Clone, Copy)]
-pub struct New {
-    /// Run.
-    pub run_id: Uuid,
-    /// Number of its next event.
-    pub next_seq: i64,
-    /// Key that creates it, when that has a cap of its own.
-    pub capped_key: Option<Uuid>,
-    /// True when its tokens count in somebody's quota.
-    pub metered: bool,
-}
 
 /// What there is to do for a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,57 +70,13 @@ pub async fn outlook(
             AND available_at <= $1 AND min_version <= $3)
         OR EXISTS (SELECT 1 FROM run_queue WHERE state = 0 AND key_id IS NOT NULL
             AND available_at <= $1 AND min_version <= $3),
-        EXISTS (SELECT 1 FROM run_queue WHERE state = 2 AND available_at <= $1)
+        EXISTS (SELECT 1 FROM run_queue WHERE state >= 2 AND available_at <= $1)
         OR EXISTS (SELECT 1 FROM run_queue WHERE cancel_requested_at IS NOT NULL
             AND (state <> 1 OR cancel_requested_at <= $2))";
     let values = [now.0.into(), since.0.into(), version.into()];
     let row = conn.query_one_raw(statement(conn, sql, values)).await?;
     let row = row.ok_or_else(|| Error::internal("a question without an answer"))?;
     Ok(Outlook { ready: row.try_get_by_index(0)?, due: row.try_get_by_index(1)? })
-}
-
-/// Adds a run, ready at once.
-pub async fn insert(tx: &Tx, scope: Scope, new: New, now: Timestamp) -> Result<()> {
-    let sql = "INSERT INTO run_queue (run_id, project_id, environment, state, priority,
-            available_at, epoch, stalls, next_seq, min_version, key_id, metered)
-        VALUES ($1, $2, $3, 0, 100, $4, 0, 0, $5, 0, $6, $7)";
-    let values = [
-        new.run_id.into(),
-        scope.project.into(),
-        scope.environment.as_str().into(),
-        now.0.into(),
-        new.next_seq.into(),
-        new.capped_key.into(),
-        new.metered.into(),
-    ];
-    tx.execute_raw(statement(tx, sql, values)).await?;
-    Ok(())
-}
-
-/// Runs of an owner that are ready or leased; counted to `most`, for who asks wants to know no
-/// more. One statement, so that a run which is claimed meanwhile counts once.
-pub async fn live(tx: &Tx, scope: Scope, most: i64) -> Result<i64> {
-    let part = |which: &str| {
-        format!(
-            "SELECT 1 FROM (SELECT 1 FROM run_queue
-                WHERE project_id = $1 AND environment = $2 AND {which} LIMIT $3) part"
-        )
-    };
-    let sql = format!(
-        "SELECT count(*) FROM ({} UNION ALL {} UNION ALL {}) live",
-        part("state = 1"),
-        part("state = 0 AND key_id IS NULL"),
-        part("state = 0 AND key_id IS NOT NULL"),
-    );
-    let values = [scope.project.into(), scope.environment.as_str().into(), most.into()];
-    count(tx, statement(tx, &sql, values)).await
-}
-
-/// Runs of a key with a cap of its own that are ready or leased, in all lanes; counted to `most`.
-pub async fn live_of_key(tx: &Tx, key_id: Uuid, most: i64) -> Result<i64> {
-    let sql = "SELECT count(*) FROM (SELECT 1 FROM run_queue
-        WHERE key_id = $1 AND state IN (0, 1) LIMIT $2) live";
-    count(tx, statement(tx, sql, [key_id.into(), most.into()])).await
 }
 
 /// Runs of a lane that are leased. Exact while the lane is held.
@@ -161,7 +110,7 @@ pub async fn pass(tx: &Tx, lease: Lease, events: i64, gets_on: bool) -> Result<O
         "UPDATE run_queue SET next_seq = next_seq + $3,
             stalls = CASE WHEN $4 THEN 0 ELSE stalls END
         WHERE run_id = $1 AND {} AND state = 1
-        RETURNING next_seq, cancel_requested_at, metered",
+        RETURNING {PASSED}",
         fence()
     );
     let values = [lease.run_id.into(), lease.epoch.into(), events.into(), gets_on.into()];
@@ -172,7 +121,7 @@ pub async fn pass(tx: &Tx, lease: Lease, events: i64, gets_on: bool) -> Result<O
 pub async fn leave(tx: &Tx, lease: Lease) -> Result<Option<Passed>> {
     let sql = format!(
         "DELETE FROM run_queue WHERE run_id = $1 AND {} AND state = 1
-        RETURNING next_seq, cancel_requested_at, metered",
+        RETURNING {PASSED}",
         fence()
     );
     let values = [lease.run_id.into(), lease.epoch.into()];
@@ -268,18 +217,20 @@ pub async fn wake(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Waiting runs whose time is over.
+/// Runs that wait, for their caller or behind another, and whose time is over.
 pub async fn due(conn: &impl ConnectionTrait, now: Timestamp) -> Result<Vec<Uuid>> {
-    let sql = "SELECT run_id FROM run_queue WHERE state = 2 AND available_at <= $1
+    let sql = "SELECT run_id FROM run_queue WHERE state >= 2 AND available_at <= $1
         ORDER BY available_at LIMIT 100";
     ids(conn.query_all_raw(statement(conn, sql, [now.0.into()])).await?)
 }
 
-/// Removes a waiting run whose time is over; `None` when it is not.
+/// Removes a run that waits and whose time is over; `None` when it is not.
 pub async fn expire(tx: &Tx, run_id: Uuid, now: Timestamp) -> Result<Option<Passed>> {
-    let sql = "DELETE FROM run_queue WHERE run_id = $1 AND state = 2 AND available_at <= $2
-        RETURNING next_seq, cancel_requested_at, metered";
-    passed(tx.query_one_raw(statement(tx, sql, [run_id.into(), now.0.into()])).await?)
+    let sql = format!(
+        "DELETE FROM run_queue WHERE run_id = $1 AND state >= 2 AND available_at <= $2
+        RETURNING {PASSED}"
+    );
+    passed(tx.query_one_raw(statement(tx, &sql, [run_id.into(), now.0.into()])).await?)
 }
 
 /// Runs whose cancel nobody will confirm: no worker holds them, or theirs has not answered since
@@ -293,16 +244,29 @@ pub async fn unconfirmed(conn: &impl ConnectionTrait, since: Timestamp) -> Resul
 /// Removes a run whose cancel was asked for, whoever holds it: its worker finds the fence closed.
 /// `None` when it has ended.
 pub async fn remove_cancelled(tx: &Tx, run_id: Uuid) -> Result<Option<Passed>> {
-    let sql = "DELETE FROM run_queue WHERE run_id = $1 AND cancel_requested_at IS NOT NULL
-        RETURNING next_seq, cancel_requested_at, metered";
-    passed(tx.query_one_raw(statement(tx, sql, [run_id.into()])).await?)
+    let sql = format!(
+        "DELETE FROM run_queue WHERE run_id = $1 AND cancel_requested_at IS NOT NULL
+        RETURNING {PASSED}"
+    );
+    passed(tx.query_one_raw(statement(tx, &sql, [run_id.into()])).await?)
 }
+
+/// What [`passed`] reads.
+const PASSED: &str = "next_seq, cancel_requested_at, metered, state, session_id, project_id,
+    environment";
 
 fn passed(row: Option<QueryResult>) -> Result<Option<Passed>> {
     let Some(row) = row else { return Ok(None) };
     let cancel_requested = row.try_get_by_index::<Option<i64>>(1)?.is_some();
     let (next_seq, metered) = (row.try_get_by_index(0)?, row.try_get_by_index(2)?);
-    Ok(Some(Passed { next_seq, cancel_requested, metered }))
+    let heads = match row.try_get_by_index::<Option<String>>(4)? {
+        Some(id) if row.try_get_by_index::<i16>(3)? != BEHIND => {
+            let environment: String = row.try_get_by_index(6)?;
+            Some(Session { scope: owner::scope(row.try_get_by_index(5)?, &environment)?, id })
+        }
+        _ => None,
+    };
+    Ok(Some(Passed { next_seq, cancel_requested, metered, heads }))
 }
 
 fn ids(rows: Vec<QueryResult>) -> Result<Vec<Uuid>> {

@@ -3,13 +3,13 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement, UnionType};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect,
-    QueryTrait, Select,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryResult,
+    QuerySelect, QueryTrait, Select,
 };
 use uuid::Uuid;
 
 use super::labels;
-use super::owner::Owned;
+use super::owner::{self, Owned};
 use super::sql;
 pub use super::tables::run::Model as Run;
 use super::tables::run::{Column, Entity};
@@ -90,6 +90,24 @@ pub async fn list(
         paged.total = window::total(conn, filtered(scope, filter).0, page).await?;
     }
     Ok(paged)
+}
+
+/// Runs of deleted projects that have not ended and are not being cancelled, some of them.
+///
+/// # Errors
+/// Those of the database.
+pub async fn orphans(conn: &impl ConnectionTrait) -> Result<Vec<(Scope, Uuid)>> {
+    let sql = "SELECT r.project_id, r.environment, r.id
+        FROM lanes l JOIN projects p ON p.id = l.project_id AND p.deleted_at IS NOT NULL
+            JOIN runs r ON r.project_id = l.project_id AND r.environment = l.environment
+                AND r.status IN ('queued', 'in_progress', 'requires_action')
+        WHERE l.paused LIMIT 100";
+    let orphan = |row: QueryResult| {
+        let environment: String = row.try_get_by_index(1)?;
+        Ok((owner::scope(row.try_get_by_index(0)?, &environment)?, row.try_get_by_index(2)?))
+    };
+    let rows = conn.query_all_raw(sql::statement(conn, sql, [])).await?;
+    rows.into_iter().map(orphan).collect()
 }
 
 /// The error for a run that the owner does not have.

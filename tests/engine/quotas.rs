@@ -272,6 +272,7 @@ on_both! {
             quota: Quota { runs: Some(1000), tokens: Some(1_000_000) },
             key_quota: Quota { runs: Some(1000), tokens: Some(1_000_000) },
             on_limit: OnLimit::Reject,
+            ..RunLimits::lane(500)
         };
         let worker = rig.work(instant());
         // Two keys in two lanes each, as organisations' keys may be.

@@ -1,7 +1,10 @@
 //! The audit log: what was changed and who was refused stands in it, signed and chained, without a
 //! secret; what is changed in it afterwards is found.
 
+use runplane::cache::Bus;
+use runplane::engine::{Engine, EngineConfig};
 use runplane::kernel::Pepper;
+use runplane::kernel::config::RetentionConfig;
 use runplane::store::Store;
 use runplane::upkeep::Upkeep;
 use sea_orm::{ConnectionTrait, Statement};
@@ -34,7 +37,9 @@ async fn app_keys(app: &App) -> u64 {
 
 fn upkeep(app: &App) -> Upkeep {
     let pepper = Pepper::new(SecretString::from("a pepper for tests, of no worth"));
-    Upkeep { store: app.store.clone(), pepper, clock: app.clock.clone() }
+    let (store, clock) = (app.store.clone(), app.clock.clone());
+    let engine = Engine::new(store.clone(), Bus::memory(), clock.clone(), EngineConfig::default());
+    Upkeep { store, pepper, clock, engine, retention: RetentionConfig::default() }
 }
 
 async fn execute(store: &Store, sql: &'static str) {

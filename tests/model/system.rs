@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use runplane::cache::Bus;
-use runplane::engine::{Engine, EngineConfig, NewRun, OnLimit, RunLimits, Status};
+use runplane::engine::{Engine, EngineConfig, NewRun, OnLimit, OnSessionBusy, RunLimits, Status};
 use runplane::kernel::plan::Quota;
 use runplane::kernel::spec::AgentSpec;
 use runplane::kernel::{Clock, Environment, Scope};
@@ -63,6 +63,8 @@ impl System {
             quota: Quota::default(),
             key_quota: Quota::default(),
             on_limit: OnLimit::Queue,
+            queued_runs: u32::MAX,
+            on_session_busy: OnSessionBusy::Queue,
         };
         NewRun {
             agent_id: Uuid::from_u128(7),

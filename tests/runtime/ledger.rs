@@ -208,6 +208,8 @@ impl Bench {
                 parameters: serde_json::Map::new(),
                 created_at: START,
                 deadline: START.plus(seconds),
+                bytes_max: usize::MAX,
+                earlier: Arc::default(),
             },
             inbox: HashMap::new(),
             cancel: CancellationToken::new(),

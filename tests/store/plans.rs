@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use runplane::kernel::page::{Key, Order, Page, Position};
-use runplane::store::{Reader, agents, keys, runs};
+use runplane::kernel::{Environment, Timestamp};
+use runplane::store::sessions::{self, Session};
+use runplane::store::{Reader, agents, keys, retention, runs};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use sea_orm_migration::async_trait::async_trait;
 use uuid::Uuid;
@@ -132,4 +134,25 @@ async fn several_states_are_merged_from_their_windows() {
         let sorts = plans.iter().filter(|plan| plan.contains("TEMP B-TREE")).count();
         assert!(sorts <= 1, "more is sorted than the page: {plans:#?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_removed_and_what_a_session_has_said_is_found_along_an_index() {
+    let db = Database::sqlite().await;
+    let conn = Explaining { conn: db.store.read(), plans: Mutex::default() };
+    let (live, now) = (Environment::Live, Timestamp(5));
+    retention::ended(&conn, live, now, 100).await.expect("asked");
+    let plans = conn.take();
+    assert!(plans.iter().any(|plan| plan.contains("INDEX runs_ended")), "{plans:#?}");
+    assert!(!plans.iter().any(|plan| plan.contains("TEMP B-TREE")), "{plans:#?}");
+    runs::orphans(&conn).await.expect("asked");
+    let plans = conn.take();
+    for index in ["INDEX lanes_paused", "INDEX runs_status"] {
+        assert!(plans.iter().any(|plan| plan.contains(index)), "{plans:#?}");
+    }
+    let session = Session { scope: OWNER, id: "s".to_owned() };
+    sessions::before(&conn, &session, 5, 100).await.expect("asked");
+    sessions::other(&conn, &session, &[Uuid::nil()]).await.expect("asked");
+    sessions::messages(&conn, &[Uuid::nil(), Uuid::max()]).await.expect("asked");
+    assert_walks(&conn, "a session");
 }

@@ -24,6 +24,34 @@ pub struct EngineConfig {
     pub drain_ms: u64,
     /// Milliseconds of silence after which a follower looks into the journal. Default 2000.
     pub idle_ms: u64,
+    /// Most earlier runs of a conversation that a run is told of. Default 100.
+    pub history_runs_max: usize,
+    /// Most bytes of their messages. Default 262144.
+    pub history_bytes_max: usize,
+    /// Most bytes of the messages and tool results of one run. Default 8388608.
+    pub run_bytes_max: usize,
+}
+
+impl EngineConfig {
+    /// Hands on what is right or wrong, with what to say of it.
+    pub(super) fn check(&self, check: &mut impl FnMut(bool, String)) {
+        check(self.concurrent_runs > 0, "engine.concurrent_runs must be 1 or more".into());
+        check(
+            self.heartbeat_ms > 0 && self.lease_ms >= 2 * self.heartbeat_ms,
+            "engine.lease_ms must be at least twice engine.heartbeat_ms".into(),
+        );
+        check(self.poll_ms > 0, "engine.poll_ms must be 1 or more".into());
+        let ranges = [
+            ("history_runs_max", self.history_runs_max, 0..=10_000),
+            ("history_bytes_max", self.history_bytes_max, 0..=16 << 20),
+            ("run_bytes_max", self.run_bytes_max, 1 << 16..=1 << 30),
+        ];
+        for (name, value, range) in ranges {
+            let (least, most) = (range.start(), range.end());
+            let message = format!("engine.{name} is {value}, must be {least} to {most}");
+            check(range.contains(&value), message);
+        }
+    }
 }
 
 impl Default for EngineConfig {
@@ -38,6 +66,9 @@ impl Default for EngineConfig {
             overdue_ms: 2000,
             drain_ms: 20_000,
             idle_ms: 2000,
+            history_runs_max: 100,
+            history_bytes_max: 256 << 10,
+            run_bytes_max: 8 << 20,
         }
     }
 }

@@ -59,8 +59,12 @@ impl LimitsConfig {
                 let message = format!("plans.{name}.{field}: {}", mistake.unwrap_or_default());
                 check(mistake.is_none(), message);
             }
-            let message = format!("plans.{name}.concurrent_runs must be 1 to 1,000,000");
-            check((1..=1_000_000).contains(&plan.concurrent_runs), message);
+            let counts =
+                [("concurrent_runs", plan.concurrent_runs), ("queued_runs", plan.queued_runs)];
+            for (field, count) in counts {
+                let message = format!("plans.{name}.{field} must be 1 to 1,000,000");
+                check((1..=1_000_000).contains(&count), message);
+            }
         }
     }
 }

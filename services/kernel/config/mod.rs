@@ -5,6 +5,7 @@
 mod engine;
 mod limits;
 mod redis;
+mod retention;
 mod server;
 mod store;
 mod tls;
@@ -24,6 +25,7 @@ use super::plan::Plan;
 pub use engine::EngineConfig;
 pub use limits::{LimitsConfig, Plans};
 pub use redis::RedisConfig;
+pub use retention::RetentionConfig;
 pub use server::{ProxyHeaders, Role, ServerConfig};
 pub use store::{StoreConfig, Synchronous};
 pub use tls::{ClientAuth, TlsConfig};
@@ -54,6 +56,8 @@ pub struct Config {
     pub plans: BTreeMap<String, Plan>,
     /// Runs.
     pub engine: EngineConfig,
+    /// How long runs are kept.
+    pub retention: RetentionConfig,
     /// Outbound calls of tools.
     pub egress: EgressConfig,
     /// Logs.
@@ -203,7 +207,6 @@ impl Config {
                 mistakes.push(what);
             }
         };
-        let engine = &self.engine;
         self.server.check(&mut check);
         self.tls.check(&mut check);
         check(
@@ -214,18 +217,9 @@ impl Config {
              server.trusted_proxies"
                 .into(),
         );
-        check(
-            self.store.url.starts_with("sqlite:") || self.store.url.starts_with("postgres"),
-            "store.url must begin with sqlite:// or postgres://".into(),
-        );
-        check(self.store.read_connections > 0, "store.read_connections must be 1 or more".into());
-        check(self.store.max_connections > 1, "store.max_connections must be 2 or more".into());
-        check(engine.concurrent_runs > 0, "engine.concurrent_runs must be 1 or more".into());
-        check(
-            engine.heartbeat_ms > 0 && engine.lease_ms >= 2 * engine.heartbeat_ms,
-            "engine.lease_ms must be at least twice engine.heartbeat_ms".into(),
-        );
-        check(engine.poll_ms > 0, "engine.poll_ms must be 1 or more".into());
+        self.store.check(&mut check);
+        self.engine.check(&mut check);
+        self.retention.check(&mut check);
         check(
             self.server.role == Role::All || !self.store.url.starts_with("sqlite:"),
             "server.role must be all on SQLite, which one process has for itself".into(),

@@ -22,6 +22,11 @@ pub struct StoreConfig {
     pub batch_jobs: usize,
     /// Milliseconds that a question waits for a connection. Default 5000.
     pub acquire_timeout_ms: u64,
+    /// SQLite: percent of `queue_jobs` from which on no runs are created. Default 75.
+    pub shed_queue_percent: usize,
+    /// Postgres: milliseconds of waiting for a connection from which on no runs are created.
+    /// Default 250.
+    pub shed_wait_ms: u32,
 }
 
 /// What a commit of SQLite survives.
@@ -35,6 +40,21 @@ pub enum Synchronous {
     Normal,
 }
 
+impl StoreConfig {
+    /// Hands on what is right or wrong, with what to say of it.
+    pub(super) fn check(&self, check: &mut impl FnMut(bool, String)) {
+        let known = self.url.starts_with("sqlite:") || self.url.starts_with("postgres");
+        check(known, "store.url must begin with sqlite:// or postgres://".into());
+        check(self.read_connections > 0, "store.read_connections must be 1 or more".into());
+        check(self.max_connections > 1, "store.max_connections must be 2 or more".into());
+        let (percent, wait_ms) = (self.shed_queue_percent, self.shed_wait_ms);
+        let message = format!("store.shed_queue_percent is {percent}, must be 1 to 1000");
+        check((1..=1000).contains(&percent), message);
+        let message = format!("store.shed_wait_ms is {wait_ms}, must be 1 to 60000");
+        check((1..=60_000).contains(&wait_ms), message);
+    }
+}
+
 impl Default for StoreConfig {
     fn default() -> Self {
         Self {
@@ -45,6 +65,8 @@ impl Default for StoreConfig {
             queue_jobs: 1024,
             batch_jobs: 256,
             acquire_timeout_ms: 5000,
+            shed_queue_percent: 75,
+            shed_wait_ms: 250,
         }
     }
 }
@@ -59,6 +81,8 @@ impl fmt::Debug for StoreConfig {
             .field("queue_jobs", &self.queue_jobs)
             .field("batch_jobs", &self.batch_jobs)
             .field("acquire_timeout_ms", &self.acquire_timeout_ms)
+            .field("shed_queue_percent", &self.shed_queue_percent)
+            .field("shed_wait_ms", &self.shed_wait_ms)
             .finish()
     }
 }

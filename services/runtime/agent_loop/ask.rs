@@ -82,8 +82,8 @@ impl Claim<'_> {
         let limit = settings.timeout_seconds.unwrap_or(TIMEOUT_SECONDS);
         let retries = settings.max_retries.unwrap_or(RETRIES);
         let turn = self.thread.replies();
-        let mut question =
-            Question { said: self.said(), tools: &run.spec.tools, settings, run, turn, tries: 0 };
+        let (said, earlier, tools) = (self.said(), self.earlier.len(), &*run.spec.tools);
+        let mut question = Question { said, earlier, tools, settings, run, turn, tries: 0 };
         let mut message_id = first_id;
         loop {
             let mut shown = 0;
@@ -135,7 +135,7 @@ impl Claim<'_> {
         };
         self.finish(0, StepStatus::Ok, json(&reply));
         add(&mut self.pending.usage, usage);
-        let (finish, asks) = (reply.finish, !reply.calls.is_empty());
+        let (finish, asks, bytes) = (reply.finish, !reply.calls.is_empty(), reply.bytes());
         if let Some(round) = self.thread.rounds.last_mut() {
             self.pending.events.push(events::replied(&reply, &round.iteration_id, now));
             round.answered(reply);
@@ -143,7 +143,10 @@ impl Claim<'_> {
         match finish {
             Finish::Length => Err(self.incomplete("max_tokens")),
             Finish::Done if asks && self.spent() => Err(self.incomplete("max_steps")),
+            // The last word is the output, whatever its size.
+            Finish::Done if !asks => Ok(()),
             Finish::Done => {
+                self.grow(bytes)?;
                 self.announce();
                 Ok(())
             }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::SigningSecret;
 use super::egress::Egress;
 use super::model::{Models, Said};
+use super::past::{Past, past};
 use super::record::content;
 use super::thread::{Next, Thread};
 use super::tool::Tools;
@@ -41,9 +42,13 @@ struct Claim<'a> {
     shared: &'a Shared,
     attempt: &'a Attempt,
     tools: Tools<'a>,
+    /// What was said in earlier runs of the conversation.
+    earlier: Vec<Past>,
     thread: Thread,
     system: String,
     user: String,
+    /// Bytes of its messages and tool results.
+    bytes: usize,
     /// What is ready for the next commit.
     pending: Commit,
     deadline: Instant,
@@ -73,13 +78,17 @@ impl<'a> Claim<'a> {
         let left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
         let system = instructions(&shared.templates, run)
             .map_err(|why| failed("invalid_instructions", &format!("instructions: {why}")))?;
+        let user = input(run);
+        let bytes = system.len() + user.len() + thread.bytes();
         Ok(Self {
             shared,
             attempt,
             tools: Tools::new(&run.spec.tools),
+            earlier: past(&run.earlier),
             thread,
             system,
-            user: input(run),
+            user,
+            bytes,
             pending: Commit::default(),
             deadline: Instant::now() + left,
         })
@@ -136,6 +145,15 @@ impl<'a> Claim<'a> {
         Box::new(Outcome::Incomplete(std::mem::take(&mut self.pending), reason, text))
     }
 
+    /// Adds what was said; ends the run when that is too much, but only after it is kept.
+    fn grow(&mut self, bytes: usize) -> Flow<()> {
+        self.bytes += bytes;
+        match self.bytes > self.attempt.run.bytes_max {
+            true => Err(self.incomplete("max_bytes")),
+            false => Ok(()),
+        }
+    }
+
     fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
@@ -150,7 +168,9 @@ impl<'a> Claim<'a> {
         if !self.system.is_empty() {
             said.push(Said::System(&self.system));
         }
-        if !self.user.is_empty() {
+        said.extend(self.earlier.iter().map(Past::said));
+        // After an earlier answer somebody must speak, if only to say that it goes on.
+        if !self.user.is_empty() || !self.earlier.is_empty() {
             said.push(Said::User(&self.user));
         }
         for round in &self.thread.rounds {

@@ -59,7 +59,7 @@ impl<'a> Claim<'a> {
         // Nothing is sent, answered or waited for that is not begun.
         self.commit().await?;
         for (place, outcome) in answered {
-            self.end_call(place, Sent { outcome, tries: 0 });
+            self.end_call(place, Sent { outcome, tries: 0 })?;
         }
         if !to_send.is_empty() {
             self.send(to_send).await?;
@@ -147,7 +147,7 @@ impl<'a> Claim<'a> {
             let first = self.effect(&in_flight, sent.next()).await?;
             for (place, result) in first.into_iter().chain(ready(&mut sent)) {
                 left.retain(|other| *other != place);
-                self.end_call(place, result);
+                self.end_call(place, result)?;
             }
             faults::point("after_tool_before_commit");
         }
@@ -197,9 +197,9 @@ impl<'a> Claim<'a> {
     }
 
     /// Makes the end of a call ready: its row, its event and the message for the model.
-    fn end_call(&mut self, place: Place, sent: Sent) {
+    fn end_call(&mut self, place: Place, sent: Sent) -> Flow<()> {
         let (now, message_id) = (self.now(), self.message_id());
-        let Some(round) = self.thread.rounds.last_mut() else { return };
+        let Some(round) = self.thread.rounds.last_mut() else { return Ok(()) };
         let asked_at = round.reply.as_ref().map_or(now, |reply| reply.answered_at);
         let call = &mut round.calls[place];
         let (value, error) = match sent.outcome {
@@ -223,9 +223,10 @@ impl<'a> Claim<'a> {
         let message = events::answered(&call.asked, &result, &round.iteration_id, now);
         self.pending.events.push(message);
         self.pending.usage.tool_calls += i32::from(status == StepStatus::Ok);
-        let row = json(&result);
+        let (row, bytes) = (json(&result), result.bytes());
         call.result = Some(result);
         self.finish(number(place), status, row);
+        self.grow(bytes)
     }
 }
 

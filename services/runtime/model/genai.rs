@@ -202,6 +202,7 @@ fn request(conversation: &[Said<'_>], tools: &[Tool], kind: ProviderKind) -> Cha
         }
         match *said {
             Said::System(text) => system = Some(text),
+            Said::User("") => messages.push(ChatMessage::user(NO_INPUT)),
             Said::User(text) => messages.push(ChatMessage::user(text)),
             Said::Assistant(text, calls) => messages.push(assistant(text, calls)),
             Said::Tool(asked, result) => {

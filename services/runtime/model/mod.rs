@@ -24,7 +24,7 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 pub(crate) enum Said<'a> {
     /// The instructions.
     System(&'a str),
-    /// The input.
+    /// The input; empty when there is none.
     User(&'a str),
     /// An answer of the model.
     Assistant(&'a str, &'a [Asked]),
@@ -37,6 +37,8 @@ pub(crate) enum Said<'a> {
 pub(crate) struct Question<'a> {
     /// The conversation, oldest first.
     pub(crate) said: Vec<Said<'a>>,
+    /// How much of it was said in earlier runs, after the instructions.
+    pub(crate) earlier: usize,
     /// Tools that it may ask for.
     pub(crate) tools: &'a [Tool],
     /// Settings, those of the run included.

@@ -1,6 +1,7 @@
 //! The scripted model: the turns of `SimModel` in the contract. No network, no cost, the same
 //! answer every time; without a token rate it answers at once.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -25,6 +26,14 @@ struct Facts<'a> {
     tools: Map<String, Value>,
     last_tool: Option<&'a str>,
     result: Value,
+    history: Vec<Spoken<'a>>,
+}
+
+/// A message of an earlier run of the conversation.
+#[derive(Serialize)]
+struct Spoken<'a> {
+    role: &'static str,
+    content: Cow<'a, str>,
 }
 
 /// Answers by the script of the run's agent.
@@ -56,7 +65,8 @@ pub(super) async fn answer(
 fn facts<'a>(question: &'a Question<'_>) -> Facts<'a> {
     let mut tools = Map::new();
     let mut last = None;
-    for said in &question.said {
+    let own = question.said.iter().filter(|said| !matches!(said, Said::System(_)));
+    for said in own.skip(question.earlier) {
         if let Said::Tool(asked, result) = said {
             tools.insert(asked.name.clone(), result.told());
             last = Some((asked.name.as_str(), result));
@@ -69,7 +79,21 @@ fn facts<'a>(question: &'a Question<'_>) -> Facts<'a> {
         tools,
         last_tool: last.map(|(name, _)| name),
         result: last.map_or(Value::Null, |(_, result)| result.told()),
+        history: history(question),
     }
+}
+
+fn history<'a>(question: &Question<'a>) -> Vec<Spoken<'a>> {
+    let spoken = |said: &Said<'a>| {
+        let (role, content) = match *said {
+            Said::System(_) => return None,
+            Said::User(text) => ("user", text.into()),
+            Said::Assistant(text, _) => ("assistant", text.into()),
+            Said::Tool(_, result) => ("tool", content(&result.told()).into()),
+        };
+        Some(Spoken { role, content })
+    };
+    question.said.iter().filter_map(spoken).take(question.earlier).collect()
 }
 
 fn choose<'a>(

@@ -13,7 +13,7 @@ pub struct Model {
     pub project_id: Uuid,
     /// Owner: environment, `test` or `live`.
     pub environment: String,
-    /// 0 ready, 1 leased, 2 waiting.
+    /// 0 ready, 1 leased, 2 waiting for its caller, 3 behind another run of its session.
     pub state: i16,
     /// Lower goes first.
     pub priority: i16,
@@ -37,6 +37,10 @@ pub struct Model {
     pub key_id: Option<Uuid>,
     /// True when its tokens count in somebody's quota.
     pub metered: bool,
+    /// Conversation.
+    pub session_id: Option<String>,
+    /// Its place in the conversation, from 1; 0 without one.
+    pub session_turn: i64,
 }
 
 /// No relations: questions name their joins.

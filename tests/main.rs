@@ -13,6 +13,7 @@ mod attacks;
 mod bad_input;
 mod browser;
 mod caps;
+mod chaos;
 mod conformance;
 mod crash;
 mod engine;

@@ -7,4 +7,5 @@ mod follower;
 mod kill;
 mod load;
 mod operator;
-mod tools;
+
+use crate::harness::tools;

@@ -41,6 +41,8 @@ pub struct Program {
     pub logged: Lines,
     /// Where it serves; `None` while it does not.
     pub url: watch::Sender<Option<String>>,
+    /// What the program is told to do wrong, as `RUNPLANE_FAULTS`.
+    pub faults: String,
     child: Option<Child>,
     key: String,
     folder: TempDir,
@@ -78,7 +80,7 @@ impl Program {
         std::fs::write(&config, text.to_string()).expect("the configuration is written");
         let (url, child, key) = (watch::Sender::new(None), None, String::new());
         let (printed, logged) = (Lines::default(), Lines::default());
-        Self { config, printed, logged, url, child, key, folder }
+        Self { config, printed, logged, url, faults: String::new(), child, key, folder }
     }
 
     /// Where its data is.
@@ -103,6 +105,7 @@ impl Program {
         let mut command = Command::new(PROGRAM);
         command.args(["serve", "--config"]).arg(&self.config).kill_on_drop(true);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir(self.folder());
+        command.env("RUNPLANE_FAULTS", &self.faults);
         let mut child = command.spawn().expect("the program starts");
         (self.printed, self.logged) = (Lines::default(), Lines::default());
         let _printing = self.printed.read(child.stdout.take().expect("an output"));
@@ -124,6 +127,11 @@ impl Program {
         self.child.as_ref().and_then(Child::id).expect("a running program")
     }
 
+    /// True while there is a process, stopped or not.
+    pub fn is_running(&self) -> bool {
+        self.child.as_ref().is_some_and(|child| child.id().is_some())
+    }
+
     /// Ends it as a crash would: nothing of it runs on.
     pub async fn kill(&mut self) {
         self.url.send_replace(None);
@@ -133,8 +141,22 @@ impl Program {
 
     /// Asks it to end.
     pub fn terminate(&self) {
-        let pid = self.pid().to_string();
-        let killed = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        self.signal("TERM");
+    }
+
+    /// Stops it where it is, as a machine that hangs would.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on after [`Program::freeze`].
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let (name, pid) = (format!("-{name}"), self.pid().to_string());
+        let killed = std::process::Command::new("kill").args([name, pid]).status();
         assert!(killed.expect("kill runs").success());
     }
 
@@ -297,7 +319,8 @@ async fn answer(response: Response) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-fn merge(into: &mut toml::Table, changes: toml::Table) {
+/// Lays changes over a table, section by section.
+pub fn merge(into: &mut toml::Table, changes: toml::Table) {
     for (name, value) in changes {
         match (into.get_mut(&name), value) {
             (Some(toml::Value::Table(table)), toml::Value::Table(changes)) => merge(table, changes),

@@ -7,6 +7,7 @@ use super::checker::{Violation, check, count};
 use super::history::{
     Acknowledged, Call, Event, Fault, Frame, Heard, History, Leased, Queued, Run, Step, Text,
 };
+use super::streams::live;
 
 const RUN: &str = "run_1";
 const KEY: &str = "run_1/0/1";
@@ -66,6 +67,7 @@ fn model(place: &str, finished_us: i64) -> Step {
         key: format!("{RUN}/{place}"),
         kind: "llm".to_owned(),
         status: 1,
+        epoch: if finished_us < 30 { 1 } else { 2 },
         finished_us: Some(finished_us),
         tokens: [10, 5],
     }
@@ -73,7 +75,7 @@ fn model(place: &str, finished_us: i64) -> Step {
 
 fn tool(finished_us: i64) -> Step {
     let (key, kind) = (KEY.to_owned(), "tool".to_owned());
-    Step { key, kind, status: 1, finished_us: Some(finished_us), tokens: [0, 0] }
+    Step { key, kind, status: 1, epoch: 2, finished_us: Some(finished_us), tokens: [0, 0] }
 }
 
 fn call(attempt: i64, begun_us: i64) -> Call {
@@ -100,7 +102,8 @@ fn heard(door: &'static str) -> Heard {
         };
         let connection = if seq < 4 { 1 } else { 2 };
         let data = data.to_string();
-        frames.push(Frame { seq, n: 0, kind, text, connection, at_us, data });
+        let role = "assistant".to_owned();
+        frames.push(Frame { seq, n: 0, kind, text, role, connection, at_us, data });
         if seq == 5 {
             frames.push(piece(1, 0, "It "));
             frames.push(piece(2, 3, "says 4."));
@@ -110,7 +113,7 @@ fn heard(door: &'static str) -> Heard {
         run_id: RUN.to_owned(),
         door,
         frames,
-        connections: 2,
+        connected_us: vec![1, 31],
         ended: true,
         complaints: Vec::new(),
     }
@@ -148,6 +151,7 @@ fn where_all_is_well_nothing_is_broken() {
     assert_eq!(check(&well()), []);
     let counts = count(&well(), &[]);
     assert_eq!((counts.calls, counts.in_flight_again, counts.completed_again), (1, 1, 0));
+    assert_eq!(live(&well()), (2, 4), "each of two heard one of two messages live");
 }
 
 #[test]
@@ -201,6 +205,17 @@ fn a_call_after_its_result_or_twice_by_one_claim_or_without_an_intent_breaks_i3(
     assert_eq!(broken(|h| h.calls[1].attempt = 1).0, ["I3"]);
     assert_eq!(broken(|h| h.calls[1].key = "run_1/9/9".to_owned()).0, ["I3"]);
     assert_eq!(broken(|h| h.calls.clear()).0, ["I3"]);
+}
+
+#[test]
+fn a_step_that_an_older_claim_ends_breaks_i3() {
+    let old = |history: &mut History| {
+        let steps = history.steps.get_mut(RUN).expect("a journal");
+        steps[2].epoch = 1;
+        // By more than clocks may differ.
+        steps[2].finished_us = Some(5_000_000);
+    };
+    assert_eq!(broken(old).0, ["I3"]);
 }
 
 #[test]

@@ -73,6 +73,9 @@ pub fn count(history: &History, violations: &[Violation]) -> Counts {
     }
 }
 
+/// Longest time between the moment that a row is dated by and its commit.
+const DATED_US: i64 = 1_000_000;
+
 type Found = Vec<(String, String)>;
 
 /// Every acknowledged run has ended, or waits for its caller; and says what it should.
@@ -142,7 +145,7 @@ fn twice(events: &[Event]) -> Vec<String> {
 }
 
 /// No effect begins after its key's result was journaled; effects and journal name the same keys;
-/// one claim sends one call once.
+/// one claim sends one call once; none but the last claim writes.
 fn sent_again(history: &History) -> Found {
     let rows = journal(history);
     let mut found: Found = late_calls(history)
@@ -167,7 +170,23 @@ fn sent_again(history: &History) -> Found {
     }
     let unsent = rows.iter().filter(|(key, row)| row.status == 1 && !sent.contains_key(*key));
     found.extend(unsent.map(|(key, _)| ((*key).to_owned(), "answered, but never sent".to_owned())));
+    found.extend(history.steps.keys().flat_map(|run_id| outdated(run_id, history)));
     found
+}
+
+/// Steps that a claim ended after another had taken the run, by more than the time between the
+/// moment that a row is dated by and its commit.
+fn outdated(run_id: &str, history: &History) -> Found {
+    let is_claim = |event: &&Event| ["run.in_progress", "run.resumed"].contains(&&*event.kind);
+    let events = history.events.get(run_id).map_or(&[][..], Vec::as_slice);
+    let claims: Vec<i64> = events.iter().filter(is_claim).map(|event| event.at_us).collect();
+    let old = |step: &Step| {
+        let next_us = claims.get(usize::try_from(step.epoch).ok()?)?;
+        (step.finished_us? > next_us + DATED_US).then_some(step.finished_us? - next_us)
+    };
+    let steps = history.steps[run_id].iter().filter_map(|step| Some((step, old(step)?)));
+    let text = |late_us| format!("ended by a claim {late_us} µs after the next one");
+    steps.map(|(step, late_us)| (step.key.clone(), text(late_us))).collect()
 }
 
 /// Calls that began after their result was journaled, and by how much.
@@ -300,7 +319,8 @@ pub fn story(history: &History, run_id: &str) -> String {
 fn followed(heard: &Heard) -> String {
     let frames: Vec<String> =
         heard.frames.iter().map(|frame| format!("{}.{}", frame.seq, frame.n)).collect();
-    let Heard { door, connections, ended, complaints, .. } = heard;
+    let Heard { door, connected_us, ended, complaints, .. } = heard;
+    let connections = connected_us.len();
     format!(
         "  {door}: {connections} connections, ended {ended}, {complaints:?}: {}\n",
         frames.join(" ")

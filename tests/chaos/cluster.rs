@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use runplane::kernel::Clock;
-use runplane::store::tables::worker;
 use runplane::store::{Store, StoreConfig};
-use sea_orm::{ConnectionTrait, EntityTrait, Statement, Value};
+use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -16,7 +15,7 @@ use super::doors::{Doors, pass};
 use super::history::{Fault, Leased};
 use super::postgres::Postgres;
 use super::settings::{self, Patience};
-use crate::harness::process::Program;
+use crate::harness::process::{self, Program};
 use crate::harness::redis::Redis;
 use crate::harness::tools::Tools;
 
@@ -59,70 +58,38 @@ pub struct Cluster {
     pub tools: Arc<Tools>,
     /// Its Redis.
     pub redis: Option<Arc<Redis>>,
-    /// Its database, read beside the replicas.
-    pub store: Store,
+    /// Its database, read beside the replicas; not where one process has it for itself.
+    pub store: Option<Store>,
     /// How patient its workers are.
     pub patience: Patience,
     /// The time.
     pub clock: Clock,
     leased: Arc<Mutex<Vec<Leased>>>,
-    looking: JoinHandle<()>,
+    looking: Option<JoinHandle<()>>,
     /// The worker of each replica, as far as it is known.
     workers: Vec<Option<Uuid>>,
     /// Last, for all of the above stands on it.
-    pub postgres: Postgres,
+    pub postgres: Option<Postgres>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        let without = settings::without();
-        let faults = if without.is_empty() { String::new() } else { format!("without:{without}") };
+        let faults = settings::faults();
         Self { redis: false, patience: Patience::told(), config: String::new(), faults }
     }
 }
 
 impl Cluster {
-    /// Starts all of it.
+    /// Starts three replicas on a Postgres.
     pub async fn start(setup: Setup) -> Self {
-        let (postgres, tools) = (Postgres::start(), Arc::new(Tools::start().await));
-        let redis = setup.redis.then(|| Arc::new(Redis::start()));
-        let patience = setup.patience;
-        let mut config = format!("{CONFIG}\n{}\n", patience.config());
-        if let Some(redis) = &redis {
-            config += &redis.config();
-        }
-        let mut merged: toml::Table = config.parse().expect("TOML");
-        crate::harness::process::merge(&mut merged, setup.config.parse().expect("TOML"));
-        let config = merged.to_string();
+        let postgres = Postgres::start();
+        let mut cluster = Self::new(&setup, (&postgres.url(), REPLICAS)).await;
+        cluster.revive(0).await;
         let url = postgres.url();
-        let program = |_| {
-            let mut program = Program::on(&url, &config);
-            program.faults.clone_from(&setup.faults);
-            program
-        };
-        let mut replicas: Vec<Program> = (0..REPLICAS).map(program).collect();
-        let first = replicas[0].start().await;
-        let doors = Doors::new(REPLICAS).with_key(&first.key);
-        doors.set(0, Some(first.url.clone()));
-        let clock = Clock::system();
         let config = StoreConfig { url, max_connections: 3, ..StoreConfig::default() };
-        let store = Store::open(&config, clock.clone()).await.expect("the store opens");
-        let leased = Arc::<Mutex<Vec<Leased>>>::default();
-        let looking = tokio::spawn(look(store.clone(), Arc::clone(&leased)));
-        let mut cluster = Self {
-            faults: Vec::new(),
-            replicas,
-            doors,
-            tools,
-            redis,
-            store,
-            patience,
-            clock,
-            leased,
-            looking,
-            workers: vec![None; REPLICAS],
-            postgres,
-        };
+        let store = Store::open(&config, cluster.clock.clone()).await.expect("the store opens");
+        cluster.looking = Some(tokio::spawn(look(store.clone(), Arc::clone(&cluster.leased))));
+        (cluster.store, cluster.postgres) = (Some(store), Some(postgres));
         cluster.know(0).await;
         for place in 1..REPLICAS {
             cluster.revive(place).await;
@@ -130,10 +97,69 @@ impl Cluster {
         cluster
     }
 
+    /// Starts one process on an SQLite file.
+    pub async fn embedded(setup: Setup) -> Self {
+        let mut cluster = Self::new(&setup, ("", 1)).await;
+        cluster.revive(0).await;
+        cluster
+    }
+
+    async fn new(setup: &Setup, (url, replicas): (&str, usize)) -> Self {
+        let redis = setup.redis.then(|| Arc::new(Redis::start()));
+        let mut config: toml::Table = CONFIG.parse().expect("TOML");
+        let told = redis.as_ref().map(|redis| redis.config()).unwrap_or_default();
+        for changes in [setup.patience.config(), &told, &setup.config] {
+            process::merge(&mut config, changes.parse().expect("TOML"));
+        }
+        let program = |_| {
+            let mut program = Program::on(url, &config.to_string());
+            program.faults.clone_from(&setup.faults);
+            program
+        };
+        Self {
+            faults: Vec::new(),
+            replicas: (0..replicas).map(program).collect(),
+            doors: Doors::new(replicas),
+            tools: Arc::new(Tools::start().await),
+            redis,
+            store: None,
+            patience: setup.patience,
+            clock: Clock::system(),
+            leased: Arc::default(),
+            looking: None,
+            workers: vec![None; replicas],
+            postgres: None,
+        }
+    }
+
+    /// The database at the end; where one process has it for itself, that is killed.
+    pub async fn database(&mut self) -> Store {
+        if let Some(store) = &self.store {
+            return store.clone();
+        }
+        self.replicas[0].kill().await;
+        let url = format!("sqlite:{}", self.replicas[0].folder().join("runplane.db").display());
+        let config = StoreConfig { url, ..StoreConfig::default() };
+        Store::open(&config, self.clock.clone()).await.expect("the file is free")
+    }
+
+    /// Asks the database beside the replicas; nothing while it is away.
+    pub async fn query(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Vec<QueryResult> {
+        let Some(store) = &self.store else { return Vec::new() };
+        query(store, sql, values).await
+    }
+
     /// Starts a replica that does not run.
     pub async fn revive(&mut self, place: usize) {
         let key = self.doors.key().to_owned();
         let api = self.replicas[place].start_with(&key).await;
+        if key.is_empty() {
+            self.doors = self.doors.with_key(&api.key);
+        }
         self.doors.set(place, Some(api.url));
         self.know(place).await;
     }
@@ -178,6 +204,14 @@ impl Cluster {
         self.workers[place] = None;
     }
 
+    /// How many runs a replica drives.
+    pub async fn driven(&self, place: usize) -> usize {
+        match self.workers[place] {
+            Some(worker) => self.held(worker).await.len(),
+            None => 0,
+        }
+    }
+
     /// The worker of a replica.
     pub fn worker(&self, place: usize) -> Option<Uuid> {
         self.workers[place]
@@ -185,14 +219,15 @@ impl Cluster {
 
     /// Workers as the database has them.
     pub async fn all_workers(&self) -> Vec<Uuid> {
-        let rows = worker::Entity::find().all(self.store.read()).await.unwrap_or_default();
-        let mut rows: Vec<_> = rows.into_iter().map(|row| (row.started_at, row.id)).collect();
-        rows.sort_unstable();
-        rows.into_iter().map(|(_, id)| id).collect()
+        let rows = self.query("SELECT id FROM workers ORDER BY started_at", []).await;
+        rows.iter().filter_map(|row| row.try_get_by_index(0).ok()).collect()
     }
 
     /// Finds the worker of a replica that has just started: the one that was not there before.
     async fn know(&mut self, place: usize) {
+        if self.store.is_none() {
+            return;
+        }
         let find = async {
             loop {
                 let all = self.all_workers().await;
@@ -208,15 +243,17 @@ impl Cluster {
 
     async fn held(&self, worker: Uuid) -> Vec<String> {
         let sql = "SELECT run_id FROM run_queue WHERE worker_id = $1 AND state = 1";
-        let rows = query(&self.store, sql, [worker.into()]).await;
-        let id = |row: &sea_orm::QueryResult| super::rows::run_id(row.try_get_by_index(0).ok()?);
+        let rows = self.query(sql, [worker.into()]).await;
+        let id = |row: &QueryResult| super::rows::run_id(row.try_get_by_index(0).ok()?);
         rows.iter().filter_map(id).collect()
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.looking.abort();
+        if let Some(looking) = &self.looking {
+            looking.abort();
+        }
         // One that is stopped could not be ended.
         for replica in self.replicas.iter().filter(|replica| replica.is_running()) {
             replica.thaw();
@@ -225,11 +262,11 @@ impl Drop for Cluster {
 }
 
 /// Asks the database; nothing while it is away.
-pub async fn query(
+async fn query(
     store: &Store,
     sql: &str,
     values: impl IntoIterator<Item = Value>,
-) -> Vec<sea_orm::QueryResult> {
+) -> Vec<QueryResult> {
     let conn = store.read();
     let statement = Statement::from_sql_and_values(conn.get_database_backend(), sql, values);
     conn.query_all_raw(statement).await.unwrap_or_default()

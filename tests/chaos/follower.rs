@@ -134,7 +134,7 @@ impl Follower {
             404 => return End::Unknown,
             _ => return End::Broken,
         }
-        self.heard.connections += 1;
+        self.heard.connected_us.push(self.how.clock.now().0);
         let mut parsed = Frames::default();
         loop {
             let Ok(Ok(chunk)) = timeout(SILENCE, response.chunk()).await else {
@@ -166,7 +166,7 @@ impl Follower {
             }
             _ => Text::None,
         };
-        self.take(&id, event, text, data);
+        self.take(&id, event, (text, word("role")), data);
     }
 
     async fn grpc(&mut self, url: &str) -> End {
@@ -175,7 +175,7 @@ impl Follower {
             Err(Code::NotFound) => return End::Unknown,
             Err(_) => return End::Broken,
         };
-        self.heard.connections += 1;
+        self.heard.connected_us.push(self.how.clock.now().0);
         loop {
             match timeout(SILENCE, stream.message()).await {
                 Ok(Ok(Some(event))) => self.take_grpc(event),
@@ -203,20 +203,24 @@ impl Follower {
     }
 
     fn take_grpc(&mut self, event: RunEvent) {
+        let mut role = String::new();
         let text = match event.data {
             Some(Data::Token(token)) => Text::Piece {
                 step_id: token.step_id,
                 offset: usize::try_from(token.offset).unwrap_or(0),
                 delta: token.delta,
             },
-            Some(Data::Step(step)) => Text::Whole { step_id: step.id, content: step.content },
+            Some(Data::Step(step)) => {
+                role = step.role;
+                Text::Whole { step_id: step.id, content: step.content }
+            }
             Some(Data::RunResumed(change)) => Text::Void { step_id: change.discarded_step_id },
             _ => Text::None,
         };
-        self.take(&event.id, event.r#type, text, String::new());
+        self.take(&event.id, event.r#type, (text, role), String::new());
     }
 
-    fn take(&mut self, id: &str, kind: String, text: Text, data: String) {
+    fn take(&mut self, id: &str, kind: String, (text, role): (Text, String), data: String) {
         if self.is_over() {
             self.heard.complaints.push(format!("{kind} {id} after the end"));
             return;
@@ -226,9 +230,9 @@ impl Follower {
             self.heard.complaints.push(format!("{kind} with the id {id:?}"));
             return;
         };
-        let (connection, at_us) = (self.heard.connections, self.how.clock.now().0);
+        let (connection, at_us) = (self.heard.connected_us.len(), self.how.clock.now().0);
         let data = if n == 0 { data } else { String::new() };
-        self.heard.frames.push(Frame { seq, n, kind, text, connection, at_us, data });
+        self.heard.frames.push(Frame { seq, n, kind, text, role, connection, at_us, data });
         self.how.frames.send_modify(|n| *n += 1);
     }
 

@@ -100,6 +100,8 @@ pub struct Step {
     pub kind: String,
     /// 0 started, 1 ok, 2 error, 3 unknown.
     pub status: i64,
+    /// The claim that wrote last.
+    pub epoch: i64,
     /// When it ended, in microseconds.
     pub finished_us: Option<i64>,
     /// Tokens read and written, of a model call.
@@ -132,8 +134,8 @@ pub struct Heard {
     pub door: &'static str,
     /// Frames in the order they came.
     pub frames: Vec<Frame>,
-    /// How many connections it took.
-    pub connections: usize,
+    /// When each of its connections began to hear, in microseconds.
+    pub connected_us: Vec<i64>,
     /// True when the last stream ended as one does whose run has ended.
     pub ended: bool,
     /// What a follower should never be told.
@@ -151,6 +153,8 @@ pub struct Frame {
     pub kind: String,
     /// What it says of text.
     pub text: Text,
+    /// Who says it, of a whole message.
+    pub role: String,
     /// Which connection it came over, from 1.
     pub connection: usize,
     /// When it came, in microseconds.

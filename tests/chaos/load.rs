@@ -19,7 +19,7 @@ use super::history::{Acknowledged, Call, Heard, History};
 use super::rows;
 use crate::harness::tools::Tools;
 
-/// Longest time that what is under way may take after the last fault.
+/// What [`Load::grace`] is unless a scenario changes it.
 const GRACE: Duration = Duration::from_secs(60);
 /// Longest wait for one answer.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -32,6 +32,8 @@ const ONCE: &str = "once";
 pub struct Load {
     /// Frames that any follower has seen.
     pub frames: Arc<watch::Sender<u64>>,
+    /// Longest time that what is under way may take after the last fault.
+    pub grace: Duration,
     callers: JoinSet<()>,
     stop: watch::Sender<bool>,
     give_up: watch::Sender<bool>,
@@ -109,6 +111,7 @@ impl Load {
     pub fn none() -> Self {
         Self {
             frames: Arc::new(watch::Sender::new(0)),
+            grace: GRACE,
             callers: JoinSet::new(),
             stop: watch::Sender::new(false),
             give_up: watch::Sender::new(false),
@@ -175,10 +178,10 @@ impl Load {
 
     /// Starts no more, lets everything end that is under way, and reads what came of it. Whatever is
     /// not over in time is not waited for.
-    pub async fn end(mut self, cluster: &Cluster) -> (History, Seen) {
+    pub async fn end(mut self, cluster: &mut Cluster) -> (History, Seen) {
         self.stop.send_replace(true);
-        let over = Instant::now() + GRACE;
-        while timeout(over - Instant::now(), self.callers.join_next())
+        let over = Instant::now() + self.grace;
+        while timeout(over.saturating_duration_since(Instant::now()), self.callers.join_next())
             .await
             .ok()
             .flatten()
@@ -188,7 +191,7 @@ impl Load {
         while let Some(ended) = self.callers.join_next().await {
             ended.expect("no panic");
         }
-        let seen = self.seen();
+        let (seen, store) = (self.seen(), cluster.database().await);
         let mut history = History {
             acknowledged: seen.acknowledged.clone(),
             heard: seen.heard.clone(),
@@ -196,9 +199,10 @@ impl Load {
             leased: cluster.leased(),
             calls: calls(&cluster.tools),
             at_most_once: vec![ONCE.to_owned()],
+            whole_text: true,
             ..History::default()
         };
-        rows::read(&cluster.store, &mut history).await;
+        rows::read(&store, &mut history).await;
         (history, seen)
     }
 }

@@ -6,13 +6,17 @@
 mod broken;
 mod checker;
 mod cluster;
+mod crowds;
 mod doors;
 mod follower;
+mod guards;
 mod history;
 mod load;
+mod poison;
 mod postgres;
 mod rows;
 mod settings;
+mod stores;
 mod streams;
 mod table;
 mod workers;

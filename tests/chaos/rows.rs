@@ -72,6 +72,7 @@ fn a_step(row: &run_step::Model) -> Step {
         key: row.idem_key.clone(),
         kind: row.kind.clone(),
         status: row.status.into(),
+        epoch: row.epoch,
         finished_us: row.finished_at,
         tokens: if is_model { [tokens("input_tokens"), tokens("output_tokens")] } else { [0, 0] },
     }

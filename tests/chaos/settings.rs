@@ -42,9 +42,11 @@ pub fn length() -> Duration {
     Duration::from_secs(told("RUNPLANE_CHAOS_SECONDS").parse().unwrap_or(60))
 }
 
-/// The guard that is taken out of every replica; empty: none.
-pub fn without() -> String {
-    told("RUNPLANE_CHAOS_WITHOUT")
+/// What every replica is told to do wrong, as `RUNPLANE_FAULTS`: it goes on without these guards.
+pub fn faults() -> String {
+    let guards = told("RUNPLANE_CHAOS_WITHOUT");
+    let guards = guards.split(',').filter(|guard| !guard.is_empty());
+    guards.map(|guard| format!("without:{guard}")).collect::<Vec<_>>().join(",")
 }
 
 /// The file that the table's rows are added to; empty: none.

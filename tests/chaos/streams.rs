@@ -108,6 +108,33 @@ fn whole(
     cut.then(|| format!("{step_id}: only {text:?} of {content:?} came live, and nothing was hit"))
 }
 
+/// Messages that followers heard live from the first to the last letter, and all that a model said
+/// to them.
+pub fn live(history: &History) -> (usize, usize) {
+    let (mut whole, mut all) = (0, 0);
+    for heard in &history.heard {
+        let mut texts = HashMap::<&str, String>::new();
+        for frame in &heard.frames {
+            match &frame.text {
+                Text::Piece { step_id, delta, .. } => {
+                    texts.entry(step_id).or_default().push_str(delta);
+                }
+                Text::Whole { step_id, content } if !content.is_empty() && !is_told(frame) => {
+                    all += 1;
+                    whole += usize::from(texts.remove(step_id.as_str()).as_ref() == Some(content));
+                }
+                _ => {}
+            }
+        }
+    }
+    (whole, all)
+}
+
+/// True for a message that no model says.
+fn is_told(frame: &Frame) -> bool {
+    frame.role != "assistant"
+}
+
 /// Whoever follows a run is told the same, byte by byte.
 fn different(history: &History) -> Vec<(String, String)> {
     let mut told: BTreeMap<(&str, i64), &str> = BTreeMap::new();

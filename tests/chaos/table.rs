@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::checker::{self, Violation};
 use super::history::{Fault, History};
-use super::settings;
+use super::load::Seen;
+use super::{settings, streams};
 
 /// Violations that are told in full.
 const TOLD: usize = 12;
@@ -28,13 +29,16 @@ pub struct Row {
     pub slow: Vec<String>,
     /// Figures beside the columns.
     pub notes: Vec<String>,
+    /// What must be, beside the invariants, and is not.
+    pub wrong: Vec<String>,
 }
 
 impl Row {
     /// A fault that was injected so often.
     pub fn new(name: &'static str, times: usize, what: &str) -> Self {
         let injected = format!("{times} × {what}");
-        Self { name, injected, recoveries: Vec::new(), slow: Vec::new(), notes: Vec::new() }
+        let (recoveries, slow, notes, wrong) = Default::default();
+        Self { name, injected, recoveries, slow, notes, wrong }
     }
 
     /// Notes a figure.
@@ -49,6 +53,30 @@ impl Row {
         }
     }
 
+    /// Notes what must be.
+    pub fn must(&mut self, is: bool, text: impl Into<String>) {
+        if !is {
+            self.wrong.push(text.into());
+        }
+    }
+
+    /// Notes how callers were answered. With `all`, each of their requests must succeed; else those
+    /// that were not answered, and 503 with `Retry-After`, are as it should be.
+    pub fn answers(&mut self, seen: &Seen, all: bool) {
+        let failed: usize =
+            seen.answers.iter().filter(|(status, _)| **status != 202).map(|(_, n)| n).sum();
+        let asked: usize = seen.answers.values().sum();
+        self.note(format!("{failed} of {asked} requests to be made again"));
+        self.pass(seen.odd.is_empty(), format!("odd answers {:?}", seen.odd));
+        self.pass(!all || failed == 0, format!("answers {:?}", seen.answers));
+    }
+
+    /// No call was sent again.
+    pub fn sends_nothing_again(&mut self, history: &History) {
+        let again = checker::count(history, &[]).in_flight_again;
+        self.pass(again == 0, format!("{again} calls sent again"));
+    }
+
     /// Measures by the pass numbers for recoveries: the middle, the 99th of a hundred, the last.
     pub fn recovers_within(&mut self, [p50, p99, most]: [Duration; 3]) {
         let found = [0.5, 0.99, 1.0].map(|part| percentile(&self.recoveries, part));
@@ -61,8 +89,17 @@ impl Row {
     }
 
     /// Judges the history, tells the line, and fails when an invariant is broken.
-    pub fn tell(self, history: &History) {
-        let violations = checker::check(history);
+    pub fn tell(mut self, history: &History) {
+        let (live, all) = streams::live(history);
+        if all > 0 {
+            self.note(format!("{} % of {all} messages heard live to the letter", 100 * live / all));
+        }
+        let mut violations = checker::check(history);
+        violations.extend(self.wrong.iter().map(|text| Violation {
+            invariant: self.name,
+            subject: "the scenario".to_owned(),
+            text: text.clone(),
+        }));
         let counts = checker::count(history, &violations);
         let names: BTreeSet<&str> = violations.iter().map(|v| v.invariant).collect();
         let verdict = if !names.is_empty() {

@@ -3,9 +3,9 @@
 
 mod drain;
 mod ends;
-mod follower;
+pub mod follower;
 mod kill;
 mod load;
 mod operator;
 
-use crate::harness::tools;
+pub use crate::harness::tools;

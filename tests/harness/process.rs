@@ -39,10 +39,11 @@ pub struct Program {
     pub printed: Lines,
     /// What it logged since its last start.
     pub logged: Lines,
+    /// What is done to it from its next start on, as `RUNPLANE_FAULTS` has it; without the feature
+    /// `faults` nothing is.
+    pub faults: String,
     /// Where it serves; `None` while it does not.
     pub url: watch::Sender<Option<String>>,
-    /// What the program is told to do wrong, as `RUNPLANE_FAULTS`.
-    pub faults: String,
     child: Option<Child>,
     key: String,
     folder: TempDir,
@@ -80,7 +81,7 @@ impl Program {
         std::fs::write(&config, text.to_string()).expect("the configuration is written");
         let (url, child, key) = (watch::Sender::new(None), None, String::new());
         let (printed, logged) = (Lines::default(), Lines::default());
-        Self { config, printed, logged, url, faults: String::new(), child, key, folder }
+        Self { config, printed, logged, faults: String::new(), url, child, key, folder }
     }
 
     /// Where its data is.
@@ -104,8 +105,8 @@ impl Program {
     pub async fn start(&mut self) -> Api {
         let mut command = Command::new(PROGRAM);
         command.args(["serve", "--config"]).arg(&self.config).kill_on_drop(true);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir(self.folder());
         command.env("RUNPLANE_FAULTS", &self.faults);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir(self.folder());
         let mut child = command.spawn().expect("the program starts");
         (self.printed, self.logged) = (Lines::default(), Lines::default());
         let _printing = self.printed.read(child.stdout.take().expect("an output"));

@@ -112,10 +112,15 @@ impl Tools {
 
     /// Waits until the requests are as they should be.
     pub async fn until(&self, right: impl Fn(&[Sent]) -> bool) {
+        let done = self.comes(right, Duration::from_secs(30)).await;
+        assert!(done, "the tool server waits in vain; it has seen {:?}", self.sent());
+    }
+
+    /// True when the requests are so within this time.
+    pub async fn comes(&self, right: impl Fn(&[Sent]) -> bool, time: Duration) -> bool {
         let mut changed = self.seen.changed.subscribe();
         let waiting = changed.wait_for(|_| right(&self.sent()));
-        let done = timeout(Duration::from_secs(30), waiting).await.map(drop);
-        assert!(done.is_ok(), "the tool server waits in vain; it has seen {:?}", self.sent());
+        timeout(time, waiting).await.is_ok()
     }
 }
 

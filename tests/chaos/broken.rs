@@ -162,7 +162,8 @@ fn an_acknowledged_run_that_is_not_there_or_does_not_end_or_says_something_else_
     };
     assert_eq!(broken(lost).0, ["I1"]);
     let stuck = |history: &mut History| {
-        let live = Run { status: "in_progress".to_owned(), last_seq: 2, ..Run::default() };
+        let status = "in_progress".to_owned();
+        let live = Run { status, last_seq: 2, attempt: 1, ..Run::default() };
         history.runs.insert("run_2".to_owned(), live);
         history.events.insert("run_2".to_owned(), events()[..2].to_vec());
         let run_id = "run_2".to_owned();
@@ -192,6 +193,7 @@ fn a_log_with_a_gap_a_second_end_or_one_call_twice_breaks_i2() {
     };
     assert_eq!(broken(repeats).0, ["I2"]);
     assert_eq!(broken(|h| run(h).last_seq = 9).0, ["I2"]);
+    assert_eq!(broken(|h| run(h).attempt = 3).0, ["I2"]);
     assert_eq!(broken(|h| run(h).status = "failed".to_owned()).0, ["I2"]);
 }
 
@@ -303,7 +305,8 @@ fn what_is_left_behind_breaks_i10() {
     let ended = Queued { run_id, state: 0, worker: None };
     assert_eq!(broken(|h| h.queue.push(ended)).0, ["I10"]);
     let live = |history: &mut History| {
-        let live = Run { status: "in_progress".to_owned(), last_seq: 2, ..Run::default() };
+        let status = "in_progress".to_owned();
+        let live = Run { status, last_seq: 2, attempt: 1, ..Run::default() };
         history.runs.insert("run_2".to_owned(), live);
         history.events.insert("run_2".to_owned(), events()[..2].to_vec());
     };

@@ -126,8 +126,17 @@ fn log(id: &str, run: &Run, history: &History) -> Found {
             say(format!("the run is {}, its log {kinds:?}", run.status));
         }
     }
+    let claims = i64::try_from(events.iter().filter(is_claim).count()).unwrap_or(i64::MAX);
+    if claims != run.attempt {
+        say(format!("attempt is {}, the log tells of {claims}", run.attempt));
+    }
     twice(events).into_iter().for_each(say);
     found
+}
+
+/// True for the event of a claim.
+fn is_claim(event: &&Event) -> bool {
+    ["run.in_progress", "run.resumed"].contains(&event.kind.as_str())
 }
 
 /// What can happen once only, and is told twice: a call that ends, a message that is committed.
@@ -177,7 +186,6 @@ fn sent_again(history: &History) -> Found {
 /// Steps that a claim ended after another had taken the run, by more than the time between the
 /// moment that a row is dated by and its commit.
 fn outdated(run_id: &str, history: &History) -> Found {
-    let is_claim = |event: &&Event| ["run.in_progress", "run.resumed"].contains(&&*event.kind);
     let events = history.events.get(run_id).map_or(&[][..], Vec::as_slice);
     let claims: Vec<i64> = events.iter().filter(is_claim).map(|event| event.at_us).collect();
     let old = |step: &Step| {

@@ -99,7 +99,7 @@ async fn guard_key_share_a_worker_that_was_taken_for_gone_takes_nothing_any_more
 #[ignore = "just chaos"]
 async fn guard_idle_poll_a_follower_elsewhere_hears_without_being_told() {
     let mut cluster = Cluster::start(Setup::default()).await;
-    let mut load = Load::start(&cluster, 6).await;
+    let mut load = Load::start_with(&cluster, 6, |_| 1).await;
     load.grace = GRACE;
     pass(Duration::from_secs(5)).await;
     let (history, _) = load.end(&mut cluster).await;

@@ -60,6 +60,8 @@ pub struct Seen {
 struct Caller {
     name: String,
     agent_id: String,
+    /// How many replicas further it follows than it asks.
+    away: usize,
     follow: Follow,
     seen: Arc<Mutex<Seen>>,
 }
@@ -96,13 +98,30 @@ fn task(n: usize) -> (Value, String) {
 }
 
 impl Load {
-    /// So many callers at once.
+    /// So many callers at once, half of which follow their runs at another replica than the one
+    /// that they asked.
     pub async fn start(cluster: &Cluster, callers: usize) -> Self {
+        Self::start_with(cluster, callers, |n| n % 2).await
+    }
+
+    /// The same; says how many replicas further each follows its runs.
+    pub async fn start_with(
+        cluster: &Cluster,
+        callers: usize,
+        away: impl Fn(usize) -> usize,
+    ) -> Self {
         let agent_id = cluster.doors.at(0).await.agent(&agent(&cluster.tools)).await;
         let mut load = Self::none();
         for n in 0..callers {
             let follow = Follow { patient: n % 4 == 1, ..load.follow(cluster, n) };
-            load.add(&agent_id, follow, n);
+            let caller = Caller {
+                name: format!("caller-{n}"),
+                agent_id: agent_id.clone(),
+                away: away(n),
+                follow,
+                seen: Arc::clone(&load.seen),
+            };
+            load.add(caller);
         }
         load
     }
@@ -132,13 +151,7 @@ impl Load {
         }
     }
 
-    fn add(&mut self, agent_id: &str, follow: Follow, n: usize) {
-        let caller = Caller {
-            name: format!("caller-{n}"),
-            agent_id: agent_id.to_owned(),
-            follow,
-            seen: Arc::clone(&self.seen),
-        };
+    fn add(&mut self, caller: Caller) {
         let stop = self.stop.subscribe();
         self.callers.spawn(async move {
             for round in 0.. {
@@ -258,7 +271,8 @@ impl Caller {
         };
         let acknowledged = Acknowledged { run_id: run_id.clone(), key, result };
         self.seen.lock().expect("seen").acknowledged.push(acknowledged);
-        let heard = follow(Follow { place: n, ..self.follow.clone() }, run_id).await;
+        let how = Follow { place: n + self.away, ..self.follow.clone() };
+        let heard = follow(how, run_id).await;
         self.seen.lock().expect("seen").heard.push(heard);
     }
 }

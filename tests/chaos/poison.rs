@@ -60,7 +60,7 @@ async fn f16_a_run_that_kills_its_workers_fails_and_no_other_does() {
     let others = history.runs.iter().filter(|(id, run)| {
         **id != poisoned && run.status != "completed" && run.status != "in_progress"
     });
-    let others: Vec<_> = others.map(|(id, run)| (id, &run.status)).collect();
+    let others: Vec<_> = others.map(|(id, run)| (id, &run.status, &run.error)).collect();
     row.must(others.is_empty(), format!("others too: {others:?}"));
     row.pass(took <= Duration::from_secs(180), "it takes more than 3 minutes");
     row.tell(&history);

@@ -98,7 +98,7 @@ fn whole(
     heap: Option<Heap>,
     frame: &Frame,
 ) -> Option<String> {
-    let Some(Heap { text, since_us, connection }) = heap else { return None };
+    let Heap { text, since_us, connection } = heap?;
     if !content.starts_with(&text) {
         return Some(format!("{step_id}: {text:?} is no beginning of {content:?}"));
     }

@@ -91,8 +91,8 @@ impl Row {
     /// Judges the history, tells the line, and fails when an invariant is broken.
     pub fn tell(mut self, history: &History) {
         let (live, all) = streams::live(history);
-        if all > 0 {
-            self.note(format!("{} % of {all} messages heard live to the letter", 100 * live / all));
+        if let Some(percent) = (100 * live).checked_div(all) {
+            self.note(format!("{percent} % of {all} messages heard live to the letter"));
         }
         let mut violations = checker::check(history);
         violations.extend(self.wrong.iter().map(|text| Violation {

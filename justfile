@@ -12,6 +12,10 @@ demo *args:
 test *args:
     ./test {{args}}
 
+# Injects faults into three replicas, checks what was promised and tells it in a table; see docs/reliability.md.
+chaos *args:
+    tests/chaos/run {{args}}
+
 # Google's ProtoJSON conformance suite against the generated codec; see tests/conformance/README.md.
 conformance *args:
     tests/conformance/run {{args}}
@@ -28,7 +32,7 @@ oracle:
 lint:
     .ci/lint
 
-# Exactly what CI runs: lints, tests, the Envoy oracle, schemathesis, ProtoJSON conformance.
+# Exactly what CI runs: lints, tests, faults, the Envoy oracle, schemathesis, ProtoJSON conformance.
 check:
     .ci/run
 

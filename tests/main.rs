@@ -14,6 +14,7 @@ mod attacks;
 mod bad_input;
 mod browser;
 mod caps;
+mod chaos;
 mod conformance;
 mod conversations;
 mod crash;

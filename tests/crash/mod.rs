@@ -7,4 +7,5 @@ pub mod follower;
 mod kill;
 mod load;
 mod operator;
-pub mod tools;
+
+pub use crate::harness::tools;

@@ -217,7 +217,7 @@ impl Server {
 }
 
 /// Postgres refuses to run as root.
-fn as_somebody_else() -> Command {
+pub fn as_somebody_else() -> Command {
     let id = Command::new("id").arg("-u").output().expect("id runs");
     if id.stdout.trim_ascii() != b"0" {
         return Command::new("env");
@@ -232,7 +232,7 @@ fn as_somebody_else() -> Command {
 }
 
 /// The newest of Debian's versions; `None` leaves it to the `PATH`.
-fn programs() -> Option<PathBuf> {
+pub fn programs() -> Option<PathBuf> {
     let entries = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let version = |bin: &PathBuf| bin.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
     let programs = entries.flatten().map(|entry| entry.path().join("bin"));

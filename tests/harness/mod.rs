@@ -13,4 +13,5 @@ pub mod redact;
 pub mod redis;
 pub mod rest;
 pub mod story;
+pub mod tools;
 pub mod web;

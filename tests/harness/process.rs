@@ -128,6 +128,11 @@ impl Program {
         self.child.as_ref().and_then(Child::id).expect("a running program")
     }
 
+    /// True while there is a process, stopped or not.
+    pub fn is_running(&self) -> bool {
+        self.child.as_ref().is_some_and(|child| child.id().is_some())
+    }
+
     /// Ends it as a crash would: nothing of it runs on.
     pub async fn kill(&mut self) {
         self.url.send_replace(None);
@@ -137,8 +142,22 @@ impl Program {
 
     /// Asks it to end.
     pub fn terminate(&self) {
-        let pid = self.pid().to_string();
-        let killed = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        self.signal("TERM");
+    }
+
+    /// Stops it where it is, as a machine that hangs would.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on after [`Program::freeze`].
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let (name, pid) = (format!("-{name}"), self.pid().to_string());
+        let killed = std::process::Command::new("kill").args([name, pid]).status();
         assert!(killed.expect("kill runs").success());
     }
 
@@ -301,7 +320,8 @@ async fn answer(response: Response) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-fn merge(into: &mut toml::Table, changes: toml::Table) {
+/// Lays changes over a table, section by section.
+pub fn merge(into: &mut toml::Table, changes: toml::Table) {
     for (name, value) in changes {
         match (into.get_mut(&name), value) {
             (Some(toml::Value::Table(table)), toml::Value::Table(changes)) => merge(table, changes),

@@ -1,14 +1,17 @@
-//! A handler of HTTP tools that remembers every request: its key, its attempt, and whether the
-//! answer was sent or the caller hung up. It outlives the server that calls it.
+//! A handler of HTTP tools that remembers every request: its key, its attempt, when it came and
+//! ended, and whether the answer was sent or the caller hung up. It outlives the server that calls
+//! it.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Response, Uri};
 use futures::stream::{self, StreamExt};
+use runplane::kernel::Clock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -24,8 +27,16 @@ pub struct Sent {
     pub call_id: String,
     /// Id of the run.
     pub run_id: String,
+    /// Name of the tool, as its path says.
+    pub tool: String,
     /// Number of the claim that sent it.
     pub attempt: i64,
+    /// When it came, in microseconds since 1970.
+    pub begun_us: i64,
+    /// When it ended.
+    pub ended_us: Option<i64>,
+    /// Where its connection comes from.
+    pub port: u16,
     /// How it ended.
     pub end: End,
 }
@@ -49,6 +60,7 @@ pub struct Tools {
 }
 
 struct Seen {
+    clock: Clock,
     sent: Mutex<Vec<Sent>>,
     /// Changes with every request and every end of one.
     changed: watch::Sender<u64>,
@@ -68,11 +80,13 @@ impl Tools {
     /// after `pause_ms`.
     pub async fn start() -> Self {
         let seen = Arc::new(Seen {
+            clock: Clock::system(),
             sent: Mutex::default(),
             changed: watch::Sender::new(0),
             open: watch::Sender::new(false),
         });
         let app = Router::new().fallback(answer).with_state(Arc::clone(&seen));
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let server = tokio::spawn(async move {
@@ -98,10 +112,15 @@ impl Tools {
 
     /// Waits until the requests are as they should be.
     pub async fn until(&self, right: impl Fn(&[Sent]) -> bool) {
+        let done = self.comes(right, Duration::from_secs(30)).await;
+        assert!(done, "the tool server waits in vain; it has seen {:?}", self.sent());
+    }
+
+    /// True when the requests are so within this time.
+    pub async fn comes(&self, right: impl Fn(&[Sent]) -> bool, time: Duration) -> bool {
         let mut changed = self.seen.changed.subscribe();
         let waiting = changed.wait_for(|_| right(&self.sent()));
-        let done = timeout(Duration::from_secs(30), waiting).await.map(drop);
-        assert!(done.is_ok(), "the tool server waits in vain; it has seen {:?}", self.sent());
+        timeout(time, waiting).await.is_ok()
     }
 }
 
@@ -113,18 +132,22 @@ impl Drop for Tools {
 
 impl Drop for Note {
     fn drop(&mut self) {
-        self.seen.sent.lock().expect("sent")[self.place].end = self.end;
+        let mut sent = self.seen.sent.lock().expect("sent");
+        sent[self.place].end = self.end;
+        sent[self.place].ended_us = Some(self.seen.clock.now().0);
+        drop(sent);
         self.seen.changed.send_modify(|n| *n += 1);
     }
 }
 
 async fn answer(
     State(seen): State<Arc<Seen>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let note = note(&seen, &headers);
+    let note = note(&seen, &headers, (uri.path(), from.port()));
     let arguments: Value = serde_json::from_slice(&body).unwrap_or_default();
     if uri.path() == "/held" {
         let mut open = seen.open.subscribe();
@@ -144,7 +167,7 @@ async fn answer(
     Response::builder().header("content-type", "application/json").body(body).expect("a response")
 }
 
-fn note(seen: &Arc<Seen>, headers: &HeaderMap) -> Note {
+fn note(seen: &Arc<Seen>, headers: &HeaderMap, (path, port): (&str, u16)) -> Note {
     let header = |name: &str| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
@@ -154,7 +177,11 @@ fn note(seen: &Arc<Seen>, headers: &HeaderMap) -> Note {
         key: header("idempotency-key"),
         call_id: header("webhook-id"),
         run_id: header("x-runplane-run"),
+        tool: path.trim_start_matches('/').to_owned(),
         attempt,
+        begun_us: seen.clock.now().0,
+        ended_us: None,
+        port,
         end: End::Open,
     };
     let mut all = seen.sent.lock().expect("sent");

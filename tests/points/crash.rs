@@ -18,7 +18,7 @@ use crate::harness::process::Program;
 const HITS: u32 = 6;
 
 /// Impatient, so that nothing that is a matter of time takes long.
-pub const IMPATIENT: &str = "
+const IMPATIENT: &str = "
 [engine]
 heartbeat_ms = 100
 lease_ms = 300

@@ -30,6 +30,7 @@ mod limits;
 mod openapi;
 mod oracle;
 mod probe;
+mod replicas;
 mod revocation;
 mod runs;
 mod runtime;

@@ -1,5 +1,6 @@
 //! Frames as bytes, for the way through Redis: a line of words, then the text as it is, so that
-//! JSON is not written into JSON. Each says which process it comes from: none hears itself. Called by `wire.rs` and `ears.rs` only. Bytes that are no frame are passed over.
+//! JSON is not written into JSON. Each says which process it comes from: none hears itself. Called
+//! by `wire.rs` and `ears.rs` only. Bytes that are no frame are passed over.
 
 use std::fmt::Write;
 

@@ -1,6 +1,6 @@
 //! What may be lost: live frames of runs, on their way from the worker to those who follow, and
-//! what processes have to tell each other; in `limits/` how often callers have called. The journal in
-//! the store is the truth; a follower that misses a frame reads it there. Called by `engine` and
+//! what processes have to tell each other; in `limits/` how often callers have called. The journal
+//! in the store is the truth; a follower that misses a frame reads it there. Called by `engine` and
 //! `gateway`, never asks the store.
 
 mod ears;

@@ -62,6 +62,7 @@ struct Connections<S> {
     stack: S,
     tls: Option<Tls>,
     idle_max: Duration,
+    stalled_max: Duration,
     tasks: TaskTracker,
     room: Arc<Semaphore>,
     /// Calls in flight may end, and then the connection does.
@@ -77,6 +78,8 @@ pub struct PortLimits {
     pub connections_max: usize,
     /// How long a connection is kept on which nothing goes on.
     pub idle_max: Duration,
+    /// How long an answer is kept of which its caller takes nothing.
+    pub stalled_max: Duration,
     /// How long calls in flight may take when it stops.
     pub drain: Duration,
 }
@@ -125,9 +128,9 @@ where
 {
     fn new(http: Builder<TokioExecutor>, stack: S, limits: PortLimits, tls: Option<Tls>) -> Self {
         let (ends, cut) = (CancellationToken::new(), CancellationToken::new());
-        let PortLimits { connections_max, idle_max, .. } = limits;
-        let room = Arc::new(Semaphore::new(connections_max));
-        Self { http, stack, tls, idle_max, tasks: TaskTracker::new(), room, ends, cut }
+        let PortLimits { connections_max, idle_max, stalled_max, .. } = limits;
+        let (room, tasks) = (Arc::new(Semaphore::new(connections_max)), TaskTracker::new());
+        Self { http, stack, tls, idle_max, stalled_max, tasks, room, ends, cut }
     }
 
     async fn accept(&self, listener: &TcpListener) -> Infallible {
@@ -166,7 +169,8 @@ where
         // Small frames of live text must not wait for more.
         let _best_effort = stream.set_nodelay(true);
         let (http, stack, tls) = (self.http.clone(), self.stack.clone(), self.tls.clone());
-        let (ends, cut, idle_max) = (self.ends.clone(), self.cut.clone(), self.idle_max);
+        let (ends, cut) = (self.ends.clone(), self.cut.clone());
+        let (idle_max, stalled_max) = (self.idle_max, self.stalled_max);
         async move {
             // hyper's limits begin once it knows which HTTP is spoken; until then this one holds.
             let opening = wire::open(stream, address, tls.as_ref());
@@ -186,12 +190,16 @@ where
                     () = activity.idle(idle_max) => {}
                 }
             };
+            let stalled = activity.stalled(stalled_max);
+            tokio::pin!(stalled);
             let outcome = tokio::select! {
                 outcome = served.as_mut() => outcome,
+                () = stalled.as_mut() => return,
                 () = ending => {
                     served.as_mut().graceful_shutdown();
                     tokio::select! {
                         outcome = served => outcome,
+                        () = stalled => return,
                         () = cut.cancelled() => return,
                         // It is told, and does not take what is there for it.
                         () = activity.idle(idle_max) => return,
@@ -307,7 +315,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let drain = Duration::from_secs(1);
-        let limits = PortLimits { connections_max: 9, idle_max: IDLE, drain };
+        let limits = PortLimits { connections_max: 9, idle_max: IDLE, stalled_max: IDLE, drain };
         let ticking = async {
             let mut ticks = tokio::time::interval(TICK);
             loop {
@@ -408,7 +416,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stack = tower::service_fn(|_: Request| async { Ok(Response::default()) });
         let drain = Duration::from_secs(1);
-        let limits = PortLimits { connections_max: 9, idle_max: IDLE, drain };
+        let limits = PortLimits { connections_max: 9, idle_max: IDLE, stalled_max: IDLE, drain };
         let serving = serve(listener, stack, std::future::pending(), limits, None);
         let calling = async {
             for begun in [&b""[..], b"P", &PREFACE[..23], b"GET / HT"] {
@@ -458,7 +466,7 @@ mod tests {
         let stack = tower::service_fn(|_: Request| async { Ok(Response::default()) });
         let drain = Duration::from_secs(1);
         // One place: the next is heard when the one before has gone.
-        let limits = PortLimits { connections_max: 1, idle_max: IDLE, drain };
+        let limits = PortLimits { connections_max: 1, idle_max: IDLE, stalled_max: IDLE, drain };
         let serving = serve(listener, stack, std::future::pending(), limits, Some(tls));
         let calling = async {
             let begun = tokio::time::Instant::now();

@@ -11,11 +11,12 @@ use super::WAIT;
 use super::told::{Stream, Told};
 use super::until;
 use crate::harness::app::{App, Options};
+use crate::harness::contract::{encode, method};
 use crate::harness::doors::{Client, Door};
 use crate::harness::process::Api;
 
 /// Together more than the buffers of a connection hold.
-const TEXTS: usize = 40;
+const TEXTS: usize = 30;
 
 /// A run of an agent that says what it was given so many times, and asks after each; until it asks
 /// the last time.
@@ -53,18 +54,16 @@ async fn run(app: &App, input: &str, texts: usize) -> String {
     }
 }
 
-/// A caller that sends a request over HTTP/1.1 and has little room for an answer.
+/// A caller that sends a request over HTTP/1.1, and has little room for an answer.
 async fn ask(app: &App, head: &str, body: &[u8]) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
     let address = app.url.trim_start_matches("http://").parse().expect("an address");
     let mut stream = socket.connect(address).await.expect("a connection");
     let (key, length) = (&app.admin, body.len());
-    let head = format!(
-        "{head} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {length}\r\n"
-    );
-    stream.write_all(head.as_bytes()).await.expect("it takes a head");
-    stream.write_all(body).await.expect("it takes a body");
+    let fields = format!("host: x\r\nauthorization: Bearer {key}\r\ncontent-length: {length}");
+    let head = format!("{head}\r\n{fields}\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat()).await.expect("it takes a request");
     stream
 }
 
@@ -91,31 +90,36 @@ async fn a_follower_that_reads_nothing_is_closed_and_one_that_waits_is_not() {
     let mut told = Told::default();
     until(&mut waiting, &mut told, "run.requires_action", 1).await;
     followed(&app, 1, "before").await;
-    for accept in ["text/event-stream", "application/x-ndjson"] {
-        let path = format!("GET /v1/runs/{loud}/events");
-        let mut stream = ask(&app, &path, b"").await;
-        let rest = format!("accept: {accept}\r\n\r\n");
-        stream.write_all(rest.as_bytes()).await.expect("it takes the rest");
-        followed(&app, 2, accept).await;
-        followed(&app, 1, accept).await;
+    let get = |accept: &str| format!("GET /v1/runs/{loud}/events HTTP/1.1\r\naccept: {accept}");
+    let watch = encode(&method("RunsService/WatchRun").input(), &json!({ "run_id": loud }));
+    let length = u32::try_from(watch.len()).expect("short").to_be_bytes();
+    let watch = [&[0][..], &length, &watch].concat();
+    let post = "POST /runplane.v1.RunsService/WatchRun HTTP/1.1\r\n\
+        content-type: application/grpc-web+proto";
+    let asked = [
+        (get("text/event-stream"), &[][..]),
+        (get("application/x-ndjson"), &[][..]),
+        (post.to_owned(), &watch[..]),
+    ];
+    for (head, body) in asked {
+        let mut stream = ask(&app, &head, body).await;
+        followed(&app, 2, &head).await;
+        followed(&app, 1, &head).await;
         let mut text = Vec::new();
         // Cut: it may be reset.
         let _cut = timeout(WAIT, stream.read_to_end(&mut text)).await.expect("it was closed");
-        assert!(text.starts_with(b"HTTP/1.1 200 "), "{accept}");
-        assert!(!text.ends_with(b"\r\n0\r\n\r\n"), "{accept}: the stream was cut, and shows it");
+        assert!(text.starts_with(b"HTTP/1.1 200 "), "{head}");
+        assert!(!text.ends_with(b"\r\n0\r\n\r\n"), "{head}: it was cut, and shows it");
     }
-    for door in [Door::Grpc, Door::GrpcWeb] {
-        let client = Client::new(door, &app.url, Some(&app.admin));
-        let unread = client.follow("RunsService/WatchRun", json!({ "run_id": loud })).await;
-        let unread = unread.expect("a stream");
-        let how = format!("{door:?}");
-        followed(&app, 2, &how).await;
-        followed(&app, 1, &how).await;
-        drop(unread);
-    }
+    let client = Client::new(Door::Grpc, &app.url, Some(&app.admin));
+    let unread = client.follow("RunsService/WatchRun", json!({ "run_id": loud })).await;
+    let unread = unread.expect("a stream");
+    followed(&app, 2, "gRPC").await;
+    followed(&app, 1, "gRPC").await;
+    drop(unread);
     assert_eq!(app.bus.followed().len(), 1, "who waits for a quiet run is left alone");
     let admin = app.door(Door::Rest);
-    admin.call("RunsService/CancelRun", json!({ "run_id": quiet })).await.expect("cancelled");
+    admin.call("RunsService/CancelRun", json!({ "id": quiet })).await.expect("cancelled");
     until(&mut waiting, &mut told, "run.cancelled", 1).await;
     drop(waiting);
     app.stop().await;

@@ -396,6 +396,63 @@ mod tests {
         .await;
     }
 
+    /// Answers the first call with a stream that never pauses, and each other with silence; tells
+    /// when the first is dropped.
+    fn endless(
+        dropped: &CancellationToken,
+    ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static {
+        let first = Arc::new(std::sync::Mutex::new(Some(dropped.clone().drop_guard())));
+        tower::service_fn(move |_: Request| {
+            let guard = first.lock().unwrap().take();
+            let body = match guard {
+                Some(guard) => Body::from_stream(futures::stream::repeat_with(move || {
+                    let _until_dropped = &guard;
+                    Ok::<_, Infallible>(bytes::Bytes::from_static(&[b'x'; 1024]))
+                })),
+                None => {
+                    Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, Infallible>>())
+                }
+            };
+            std::future::ready(Ok(Response::new(body)))
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_which_nothing_is_taken_ends_with_its_connection() {
+        let dropped = CancellationToken::new();
+        with(endless(&dropped), async |mut stream| {
+            stream.write_all(&[PREFACE, NO_ROOM, GET].concat()).await.unwrap();
+            let seen = frames(stream, 1000).await;
+            assert!(when(&seen, HEADERS).is_some() && when(&seen, DATA).is_none(), "{seen:?}");
+            assert!(matches!(when(&seen, u8::MAX), Some(100..105)), "{seen:?}");
+            assert!(dropped.is_cancelled());
+        })
+        .await;
+        let dropped = CancellationToken::new();
+        with(endless(&dropped), async |mut stream| {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            timeout(2 * IDLE, dropped.cancelled()).await.unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_which_nothing_is_taken_leaves_the_others_of_its_connection_alone() {
+        const SECOND: &[u8] = b"\0\0\x03\x01\x05\0\0\0\x03\x82\x86\x84";
+        let dropped = CancellationToken::new();
+        with(endless(&dropped), async |mut stream| {
+            stream.write_all(&[PREFACE, NO_ROOM, GET, SECOND].concat()).await.unwrap();
+            let seen = frames(stream, 500).await;
+            assert!(dropped.is_cancelled());
+            let left = [when(&seen, GOAWAY), when(&seen, u8::MAX)];
+            assert_eq!(left, [None, None], "{seen:?}");
+        })
+        .await;
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_of_http_1_is_kept_for_a_moment_between_calls() {
         with(slow(3 * IDLE, Some(0)), async |mut stream| {

@@ -205,21 +205,29 @@ pub async fn run(
     let watching = engine.watch(&all_end);
     let keeping = upkeep.run(calls_end.cancelled());
     let counting = limiter.run(calls_end.clone());
-    let stopping = async {
-        tokio::select! {
-            () = stop => {}
-            () = port_ends.cancelled() => {}
-        }
-        health.drain();
-        tell(&reporter, ServingStatus::NotServing).await;
-        // Steps in flight and calls in flight end side by side: a call may wait for a run.
-        port_ends.cancel();
-        engine_ends.cancel();
-    };
+    let telling = (&health, &reporter);
+    let stopping = stopping(stop, telling, [&port_ends, &engine_ends]);
     let (worked, ..) =
         tokio::join!(moving, reloading, noting, wiring, watching, keeping, counting, stopping);
     store.close().await;
     worked
+}
+
+/// Begins to end when `stop` is done, or the port has ended.
+async fn stopping(
+    stop: impl Future<Output = ()> + Send,
+    (health, reporter): (&Health, &HealthReporter),
+    [port_ends, engine_ends]: [&CancellationToken; 2],
+) {
+    tokio::select! {
+        () = stop => {}
+        () = port_ends.cancelled() => {}
+    }
+    health.drain();
+    tell(reporter, ServingStatus::NotServing).await;
+    // Steps in flight and calls in flight end side by side: a call may wait for a run.
+    port_ends.cancel();
+    engine_ends.cancel();
 }
 
 fn plans(config: &Config) -> Result<Plans> {

@@ -45,6 +45,7 @@ use super::{Outcome, hand};
 const LIMITS: PortLimits = PortLimits {
     connections_max: 1024,
     idle_max: Duration::from_secs(300),
+    stalled_max: Duration::from_secs(60),
     drain: Duration::from_secs(1),
 };
 

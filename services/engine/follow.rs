@@ -47,10 +47,7 @@ struct Follower {
     store: Store,
     bus: Subscription,
     run_id: Uuid,
-    /// The last event that was made ready, or handed out.
-    at: EventId,
-    /// The message that live text has come of, and how many bytes.
-    text: Option<(Arc<str>, usize)>,
+    place: Place,
     /// The message of which a piece is missing, for which has been looked.
     torn: Option<Arc<str>>,
     look: Look,
@@ -66,6 +63,14 @@ struct Follower {
     closing: CancellationToken,
     closed: bool,
     ended: bool,
+}
+
+/// How far a follower has come, with what is ready for it.
+struct Place {
+    /// The last event.
+    at: EventId,
+    /// The message that live text has come of, and how many bytes.
+    text: Option<(Arc<str>, usize)>,
 }
 
 impl Engine {
@@ -93,8 +98,7 @@ impl Engine {
             store: self.store().clone(),
             bus,
             run_id,
-            at: after,
-            text: None,
+            place: Place { at: after, text: None },
             torn: None,
             look: Look::Journal,
             awaited: None,
@@ -138,7 +142,7 @@ impl Follower {
     }
 
     async fn listen(&mut self) {
-        self.awaited = self.awaited.filter(|(seq, _)| *seq > self.at.seq);
+        self.awaited = self.awaited.filter(|(seq, _)| *seq > self.place.at.seq);
         let late = self.awaited.map(|(_, until)| until);
         let waiting = async {
             match late {
@@ -159,10 +163,10 @@ impl Follower {
             }
         };
         match received {
-            Received::Frame(Frame::Durable(event)) if event.seq == self.at.seq + 1 => {
+            Received::Frame(Frame::Durable(event)) if event.seq == self.place.at.seq + 1 => {
                 self.durable(event);
             }
-            Received::Frame(Frame::Durable(event)) if event.seq > self.at.seq => {
+            Received::Frame(Frame::Durable(event)) if event.seq > self.place.at.seq => {
                 self.look = Look::All;
             }
             Received::Frame(Frame::Token(token)) => self.live(token),
@@ -175,7 +179,7 @@ impl Follower {
 
     async fn catch_up(&mut self) -> Result<()> {
         let look = std::mem::replace(&mut self.look, Look::No);
-        let rows = events::after(self.store.read(), self.run_id, self.at.seq, PAGE).await?;
+        let rows = events::after(self.store.read(), self.run_id, self.place.at.seq, PAGE).await?;
         if u64::try_from(rows.len()).unwrap_or(PAGE) == PAGE {
             self.look = look;
         }
@@ -183,7 +187,7 @@ impl Follower {
         if look == Look::Journal {
             rows.for_each(|event| self.durable(event));
             if self.look == Look::No && !self.is_over() && !self.closed {
-                let kept = self.bus.kept(self.at).await.unwrap_or_default();
+                let kept = self.bus.kept(self.place.at).await.unwrap_or_default();
                 kept.tokens.into_iter().for_each(|token| self.text(token));
             }
         } else {
@@ -200,7 +204,7 @@ impl Follower {
     /// Makes events ready, each after the live text before it. What is kept was read later than the
     /// journal: an event that is not in it yet has text on its way.
     async fn merge(&mut self, rows: impl Iterator<Item = Durable>, look: Look) {
-        let before = self.at;
+        let before = self.place.at;
         let kept = self.bus.kept(before).await;
         let known = kept.as_ref().filter(|_| look == Look::All).map(|kept| kept.top.seq);
         let kept = kept.unwrap_or_default();
@@ -208,7 +212,7 @@ impl Follower {
         for event in rows {
             if known.is_some_and(|known| event.seq > known) {
                 // Of very much text, the next part.
-                let more = kept.more && self.at > before;
+                let more = kept.more && self.place.at > before;
                 self.look = if more { look } else { Look::No };
                 self.wait_for(event.seq);
                 break;
@@ -223,7 +227,7 @@ impl Follower {
 
     /// The journal has this event: it is read when the bus does not bring it soon.
     fn wait_for(&mut self, seq: i64) {
-        if seq > self.at.seq {
+        if seq > self.place.at.seq {
             self.awaited.get_or_insert((seq, Instant::now() + self.grace));
         }
     }
@@ -235,23 +239,19 @@ impl Follower {
 
     /// The next committed event.
     fn durable(&mut self, event: Durable) {
-        // The text that another attempt began is void.
-        if &*event.r#type == "run.resumed" {
-            self.text = None;
-        }
-        self.at = EventId::durable(event.seq);
+        self.place.pass(&event);
         self.ready.push_back(event.into());
     }
 
     /// Live text as it comes.
     fn live(&mut self, token: Token) {
-        if self.is_next(&token) {
+        if self.place.is_next(&token) {
             return self.text(token);
         }
-        if token.id <= self.at {
+        if token.id <= self.place.at {
             return;
         }
-        if token.id.seq == self.at.seq {
+        if token.id.seq == self.place.at.seq {
             if self.torn.as_ref() == Some(&token.step_id) {
                 return;
             }
@@ -263,11 +263,25 @@ impl Follower {
 
     /// Makes live text ready when it is the next.
     fn text(&mut self, token: Token) {
-        if self.is_next(&token) {
-            self.text = Some((Arc::clone(&token.step_id), token.offset + token.delta.len()));
-            self.at = token.id;
+        if self.place.is_next(&token) {
+            self.place.take(&token);
             self.ready.push_back(token.into());
         }
+    }
+}
+
+impl Place {
+    fn pass(&mut self, event: &Durable) {
+        // The text that another attempt began is void.
+        if &*event.r#type == "run.resumed" {
+            self.text = None;
+        }
+        self.at = EventId::durable(event.seq);
+    }
+
+    fn take(&mut self, token: &Token) {
+        self.text = Some((Arc::clone(&token.step_id), token.offset + token.delta.len()));
+        self.at = token.id;
     }
 
     /// True for the beginning of a message, and for what comes right after the text before it.
@@ -279,5 +293,68 @@ impl Follower {
             None => token.offset == 0 || token.id.n == self.at.n + 1,
         };
         goes_on && token.id.seq == self.at.seq && token.id > self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Timestamp;
+
+    fn token(id: &str, step_id: &str, offset: usize, delta: &str) -> Token {
+        let (id, step_id, delta) = (id.parse().unwrap(), step_id.into(), delta.into());
+        Token { id, step_id, offset, delta, at: Timestamp(0) }
+    }
+
+    fn event(seq: i64, r#type: &str) -> Durable {
+        Durable { seq, r#type: r#type.into(), data: "{}".into(), at: Timestamp(0) }
+    }
+
+    /// What of these comes to a follower at a position.
+    fn come(after: &str, tokens: &[Token]) -> Vec<String> {
+        let mut place = Place { at: after.parse().unwrap(), text: None };
+        let next = |token: &&Token| {
+            let next = place.is_next(token);
+            if next {
+                place.take(token);
+            }
+            next
+        };
+        tokens.iter().filter(next).map(|token| token.id.to_string()).collect()
+    }
+
+    #[test]
+    fn text_after_a_gap_is_withheld_until_the_next_message() {
+        let tokens = [
+            token("4.1", "a", 0, "xy"),
+            token("4.3", "a", 3, "z"),
+            token("4.4", "a", 4, "z"),
+            token("4.5", "b", 0, "x"),
+            token("4.6", "b", 1, "y"),
+        ];
+        assert_eq!(come("4", &tokens), ["4.1", "4.5", "4.6"]);
+        let whole = [token("4.1", "a", 0, "xy"), token("4.2", "a", 2, "z"), tokens[1].clone()];
+        assert_eq!(come("4", &whole), ["4.1", "4.2", "4.3"], "what was missing has come");
+    }
+
+    #[test]
+    fn text_goes_on_where_the_caller_says_that_it_is() {
+        let tokens = [token("4.8", "a", 50, "xy"), token("4.9", "a", 52, "z")];
+        assert_eq!(come("4.7", &tokens), ["4.8", "4.9"]);
+        assert!(come("4.6", &tokens).is_empty(), "nobody knows what 4.7 was");
+        assert_eq!(come("4.8", &tokens), ["4.9"], "none twice");
+        assert!(come("3", &tokens).is_empty(), "the event before it is still to come");
+        assert!(come("5", &tokens).is_empty(), "superseded");
+    }
+
+    #[test]
+    fn another_attempt_begins_anew() {
+        let mut place = Place { at: EventId::durable(4), text: None };
+        place.take(&token("4.1", "a", 0, "xy"));
+        place.pass(&event(5, "tool.completed"));
+        assert!(place.is_next(&token("5.1", "a", 2, "z")), "an event may come within a text");
+        place.pass(&event(6, "run.resumed"));
+        assert!(!place.is_next(&token("6.2", "a", 2, "z")));
+        assert!(place.is_next(&token("6.1", "c", 0, "x")));
     }
 }

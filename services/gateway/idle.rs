@@ -2,10 +2,14 @@
 //! connection do not take a place for ever, whatever pings they answer.
 //!
 //! Something goes on while a call is answered and while an answer waits for what comes next. It
-//! does not while all there is to send waits for a caller that does not take it.
+//! does not while all there is to send waits for a caller that does not take it. An answer of which
+//! a caller takes nothing for long is dropped, and with it whatever makes it: the connection holds
+//! what was handed out before, and no more.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -26,6 +30,18 @@ struct State {
     busy: usize,
     /// When something ended last.
     ended: Instant,
+    /// Answers whose end is not there yet, by number.
+    open: HashMap<u64, Arc<Mutex<Source>>>,
+    /// How many there were.
+    opened: u64,
+}
+
+/// What makes an answer.
+struct Source {
+    /// None after it was dropped.
+    body: Option<Body>,
+    /// Since when nobody has asked for more: what was handed out waits for the caller.
+    since: Option<Instant>,
 }
 
 /// As long as this is there, something goes on.
@@ -33,7 +49,8 @@ struct Busy(Activity);
 
 /// An answer whose end is not there yet.
 struct Watched {
-    inner: Body,
+    source: Arc<Mutex<Source>>,
+    number: u64,
     activity: Activity,
     /// While the next frame is not there.
     busy: Option<Busy>,
@@ -42,7 +59,8 @@ struct Watched {
 impl Activity {
     /// Of a connection that begins now.
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { busy: 0, ended: Instant::now() })))
+        let (busy, ended) = (0, Instant::now());
+        Self(Arc::new(Mutex::new(State { busy, ended, open: HashMap::new(), opened: 0 })))
     }
 
     /// The answer to a call, which is busy until it has all that it sends.
@@ -55,9 +73,7 @@ impl Activity {
             let Ok(response) = call.await;
             Ok(match response.body().size_hint().exact() {
                 Some(_) => response,
-                None => response.map(|inner| {
-                    Body::new(Watched { inner, activity: busy.0.clone(), busy: None })
-                }),
+                None => response.map(|body| Body::new(busy.0.watch(body))),
             })
         }
     }
@@ -74,6 +90,45 @@ impl Activity {
                 return;
             }
         }
+    }
+
+    /// Drops every answer of which the caller has taken nothing for so long; done when nothing else
+    /// goes on then.
+    pub(super) async fn stalled(&self, max: Duration) {
+        while let Some(next) = self.look(max) {
+            sleep_until(next).await;
+        }
+    }
+
+    /// Drops stalled answers: when to look again; none when nothing is left but what was dropped.
+    fn look(&self, max: Duration) -> Option<Instant> {
+        let state = self.state();
+        let (open, busy): (Vec<_>, _) = (state.open.values().cloned().collect(), state.busy);
+        drop(state);
+        let now = Instant::now();
+        let (mut dropped, mut next) = (Vec::new(), now + max);
+        for source in &open {
+            let mut source = lock(source);
+            match source.since {
+                _ if source.body.is_none() => dropped.push(None),
+                Some(since) if since + max <= now => dropped.push(source.body.take()),
+                Some(since) => next = next.min(since + max),
+                None => {}
+            }
+        }
+        let all = !open.is_empty() && dropped.len() == open.len() && busy == 0;
+        (!all).then_some(next)
+    }
+
+    fn watch(&self, body: Body) -> Watched {
+        let source = Source { body: Some(body), since: Some(Instant::now()) };
+        let source = Arc::new(Mutex::new(source));
+        let mut state = self.state();
+        state.opened += 1;
+        let number = state.opened;
+        state.open.insert(number, Arc::clone(&source));
+        drop(state);
+        Watched { source, number, activity: self.clone(), busy: None }
     }
 
     fn begin(&self) -> Busy {
@@ -104,7 +159,14 @@ impl http_body::Body for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
         let busy = this.busy.take().unwrap_or_else(|| this.activity.begin());
-        let frame = Pin::new(&mut this.inner).poll_frame(cx);
+        let mut source = lock(&this.source);
+        let Some(body) = &mut source.body else {
+            let stalled = io::Error::new(io::ErrorKind::TimedOut, "nothing was taken for long");
+            return Poll::Ready(Some(Err(axum::Error::new(stalled))));
+        };
+        let frame = Pin::new(body).poll_frame(cx);
+        source.since = frame.is_ready().then(Instant::now);
+        drop(source);
         if frame.is_pending() {
             this.busy = Some(busy);
         }
@@ -112,10 +174,20 @@ impl http_body::Body for Watched {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        lock(&self.source).body.as_ref().is_some_and(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        lock(&self.source).body.as_ref().map(Body::size_hint).unwrap_or_default()
     }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.activity.state().open.remove(&self.number);
+    }
+}
+
+fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
+    source.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -62,6 +62,7 @@ struct Connections<S> {
     stack: S,
     tls: Option<Tls>,
     idle_max: Duration,
+    stalled_max: Duration,
     tasks: TaskTracker,
     room: Arc<Semaphore>,
     /// Calls in flight may end, and then the connection does.
@@ -77,6 +78,8 @@ pub struct PortLimits {
     pub connections_max: usize,
     /// How long a connection is kept on which nothing goes on.
     pub idle_max: Duration,
+    /// How long an answer is kept of which its caller takes nothing.
+    pub stalled_max: Duration,
     /// How long calls in flight may take when it stops.
     pub drain: Duration,
 }
@@ -125,9 +128,9 @@ where
 {
     fn new(http: Builder<TokioExecutor>, stack: S, limits: PortLimits, tls: Option<Tls>) -> Self {
         let (ends, cut) = (CancellationToken::new(), CancellationToken::new());
-        let PortLimits { connections_max, idle_max, .. } = limits;
-        let room = Arc::new(Semaphore::new(connections_max));
-        Self { http, stack, tls, idle_max, tasks: TaskTracker::new(), room, ends, cut }
+        let PortLimits { connections_max, idle_max, stalled_max, .. } = limits;
+        let (room, tasks) = (Arc::new(Semaphore::new(connections_max)), TaskTracker::new());
+        Self { http, stack, tls, idle_max, stalled_max, tasks, room, ends, cut }
     }
 
     async fn accept(&self, listener: &TcpListener) -> Infallible {
@@ -166,7 +169,8 @@ where
         // Small frames of live text must not wait for more.
         let _best_effort = stream.set_nodelay(true);
         let (http, stack, tls) = (self.http.clone(), self.stack.clone(), self.tls.clone());
-        let (ends, cut, idle_max) = (self.ends.clone(), self.cut.clone(), self.idle_max);
+        let (ends, cut) = (self.ends.clone(), self.cut.clone());
+        let (idle_max, stalled_max) = (self.idle_max, self.stalled_max);
         async move {
             // hyper's limits begin once it knows which HTTP is spoken; until then this one holds.
             let opening = wire::open(stream, address, tls.as_ref());
@@ -186,12 +190,16 @@ where
                     () = activity.idle(idle_max) => {}
                 }
             };
+            let stalled = activity.stalled(stalled_max);
+            tokio::pin!(stalled);
             let outcome = tokio::select! {
                 outcome = served.as_mut() => outcome,
+                () = stalled.as_mut() => return,
                 () = ending => {
                     served.as_mut().graceful_shutdown();
                     tokio::select! {
                         outcome = served => outcome,
+                        () = stalled => return,
                         () = cut.cancelled() => return,
                         // It is told, and does not take what is there for it.
                         () = activity.idle(idle_max) => return,
@@ -307,7 +315,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let drain = Duration::from_secs(1);
-        let limits = PortLimits { connections_max: 9, idle_max: IDLE, drain };
+        let limits = PortLimits { connections_max: 9, idle_max: IDLE, stalled_max: IDLE, drain };
         let ticking = async {
             let mut ticks = tokio::time::interval(TICK);
             loop {
@@ -388,6 +396,63 @@ mod tests {
         .await;
     }
 
+    /// Answers the first call with a stream that never pauses, and each other with silence; tells
+    /// when the first is dropped.
+    fn endless(
+        dropped: &CancellationToken,
+    ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static {
+        let first = Arc::new(std::sync::Mutex::new(Some(dropped.clone().drop_guard())));
+        tower::service_fn(move |_: Request| {
+            let guard = first.lock().unwrap().take();
+            let body = match guard {
+                Some(guard) => Body::from_stream(futures::stream::repeat_with(move || {
+                    let _until_dropped = &guard;
+                    Ok::<_, Infallible>(bytes::Bytes::from_static(&[b'x'; 1024]))
+                })),
+                None => {
+                    Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, Infallible>>())
+                }
+            };
+            std::future::ready(Ok(Response::new(body)))
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_which_nothing_is_taken_ends_with_its_connection() {
+        let dropped = CancellationToken::new();
+        with(endless(&dropped), async |mut stream| {
+            stream.write_all(&[PREFACE, NO_ROOM, GET].concat()).await.unwrap();
+            let seen = frames(stream, 1000).await;
+            assert!(when(&seen, HEADERS).is_some() && when(&seen, DATA).is_none(), "{seen:?}");
+            assert!(matches!(when(&seen, u8::MAX), Some(100..105)), "{seen:?}");
+            assert!(dropped.is_cancelled());
+        })
+        .await;
+        let dropped = CancellationToken::new();
+        with(endless(&dropped), async |mut stream| {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            timeout(2 * IDLE, dropped.cancelled()).await.unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_which_nothing_is_taken_leaves_the_others_of_its_connection_alone() {
+        const SECOND: &[u8] = b"\0\0\x03\x01\x05\0\0\0\x03\x82\x86\x84";
+        let dropped = CancellationToken::new();
+        with(endless(&dropped), async |mut stream| {
+            stream.write_all(&[PREFACE, NO_ROOM, GET, SECOND].concat()).await.unwrap();
+            let seen = frames(stream, 500).await;
+            assert!(dropped.is_cancelled());
+            let left = [when(&seen, GOAWAY), when(&seen, u8::MAX)];
+            assert_eq!(left, [None, None], "{seen:?}");
+        })
+        .await;
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_of_http_1_is_kept_for_a_moment_between_calls() {
         with(slow(3 * IDLE, Some(0)), async |mut stream| {
@@ -408,7 +473,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stack = tower::service_fn(|_: Request| async { Ok(Response::default()) });
         let drain = Duration::from_secs(1);
-        let limits = PortLimits { connections_max: 9, idle_max: IDLE, drain };
+        let limits = PortLimits { connections_max: 9, idle_max: IDLE, stalled_max: IDLE, drain };
         let serving = serve(listener, stack, std::future::pending(), limits, None);
         let calling = async {
             for begun in [&b""[..], b"P", &PREFACE[..23], b"GET / HT"] {
@@ -458,7 +523,7 @@ mod tests {
         let stack = tower::service_fn(|_: Request| async { Ok(Response::default()) });
         let drain = Duration::from_secs(1);
         // One place: the next is heard when the one before has gone.
-        let limits = PortLimits { connections_max: 1, idle_max: IDLE, drain };
+        let limits = PortLimits { connections_max: 1, idle_max: IDLE, stalled_max: IDLE, drain };
         let serving = serve(listener, stack, std::future::pending(), limits, Some(tls));
         let calling = async {
             let begun = tokio::time::Instant::now();

@@ -42,6 +42,9 @@ use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
 use crate::upkeep::Upkeep;
 
+/// After how long a caller whose stream has broken off shall come back.
+const RETRY_MS: u64 = 1000;
+
 /// A server, built and not yet serving.
 pub struct Server {
     /// What it was built from.
@@ -172,7 +175,10 @@ pub async fn run(
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     tell(&reporter, ServingStatus::Serving).await;
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
-    let rest = Transcoder::new(services, options(&config)?);
+    let [port_ends, engine_ends, calls_end, all_end] = [(); 4].map(|()| CancellationToken::new());
+    let ending = port_ends.clone();
+    let options = TranscoderOptions { ending, retry_ms: RETRY_MS, ..options(&config)? };
+    let rest = Transcoder::new(services, options);
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
     let inner = inner.deprecating(deprecation).describing(Pages::new()?);
@@ -184,7 +190,6 @@ pub async fn run(
     let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required, gate });
     let stack = stack::stack(&config.server, clock, guard.layer(idempotency), inner);
 
-    let [port_ends, engine_ends, calls_end, all_end] = [(); 4].map(|()| CancellationToken::new());
     let limits = port_limits(&config.server);
     let serving = async {
         port::serve(listener, stack, port_ends.cancelled(), limits, tls).await;
@@ -210,21 +215,29 @@ pub async fn run(
     let watching = engine.watch(&all_end);
     let keeping = upkeep.run(calls_end.cancelled());
     let counting = limiter.run(calls_end.clone());
-    let stopping = async {
-        tokio::select! {
-            () = stop => {}
-            () = port_ends.cancelled() => {}
-        }
-        health.drain();
-        tell(&reporter, ServingStatus::NotServing).await;
-        // Steps in flight and calls in flight end side by side: a call may wait for a run.
-        port_ends.cancel();
-        engine_ends.cancel();
-    };
+    let telling = (&health, &reporter);
+    let stopping = stopping(stop, telling, [&port_ends, &engine_ends]);
     let (worked, ..) =
         tokio::join!(moving, reloading, noting, wiring, watching, keeping, counting, stopping);
     store.close().await;
     worked
+}
+
+/// Begins to end when `stop` is done, or the port has ended.
+async fn stopping(
+    stop: impl Future<Output = ()> + Send,
+    (health, reporter): (&Health, &HealthReporter),
+    [port_ends, engine_ends]: [&CancellationToken; 2],
+) {
+    tokio::select! {
+        () = stop => {}
+        () = port_ends.cancelled() => {}
+    }
+    health.drain();
+    tell(reporter, ServingStatus::NotServing).await;
+    // Steps in flight and calls in flight end side by side: a call may wait for a run.
+    port_ends.cancel();
+    engine_ends.cancel();
 }
 
 fn plans(config: &Config) -> Result<Plans> {
@@ -246,6 +259,7 @@ fn port_limits(config: &ServerConfig) -> PortLimits {
     PortLimits {
         connections_max: config.connections_max,
         idle_max: Duration::from_secs(config.idle_seconds_max),
+        stalled_max: Duration::from_secs(config.stream_stalled_seconds),
         drain: Duration::from_secs(config.drain_seconds),
     }
 }

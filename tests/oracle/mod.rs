@@ -81,7 +81,8 @@ impl Both {
         let (rest, ours) = bind().await;
         let stack = behaviours::server(Prober::default(), false);
         let idle_max = Duration::from_secs(300);
-        let limits = PortLimits { connections_max: 64, idle_max, drain: Duration::ZERO };
+        let (stalled_max, drain) = (idle_max, Duration::ZERO);
+        let limits = PortLimits { connections_max: 64, idle_max, stalled_max, drain };
         tasks.spawn(port::serve(rest, stack, stop.clone().cancelled_owned(), limits, None));
         let (grpc, upstream) = bind().await;
         let server = tonic::transport::Server::builder()

@@ -44,6 +44,7 @@ impl Echo {
         let limits = PortLimits {
             connections_max: 16,
             idle_max: Duration::from_secs(300),
+            stalled_max: Duration::from_secs(60),
             drain: Duration::ZERO,
         };
         let stop = CancellationToken::new();

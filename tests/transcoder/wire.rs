@@ -30,7 +30,8 @@ async fn served(prober: Standard) -> Served {
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();
     let idle_max = Duration::from_secs(300);
-    let limits = PortLimits { connections_max: 16, idle_max, drain: Duration::ZERO };
+    let (stalled_max, drain) = (idle_max, Duration::ZERO);
+    let limits = PortLimits { connections_max: 16, idle_max, stalled_max, drain };
     tokio::spawn(port::serve(listener, server(prober, false), stopped, limits, None));
     Served { url, stop }
 }

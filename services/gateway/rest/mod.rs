@@ -29,6 +29,7 @@ use std::{
 use axum::body::{Body, Bytes};
 use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use http_body::Body as _;
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::kernel::{
@@ -59,6 +60,13 @@ pub struct TranscoderOptions {
     pub first_item_wait_ms: u64,
     /// How long a stream may be silent before a comment keeps it alive; at least 1.
     pub ping_s: u64,
+    /// After how long a caller of server-sent events whose connection has broken shall come back;
+    /// 0: it is not told.
+    pub retry_ms: u64,
+    /// The same, of a stream that ends because the server does.
+    pub ending_retry_ms: u64,
+    /// Fires when the server begins to end.
+    pub ending: CancellationToken,
     /// Names of query parameters that are passed over, such as those of a proxy.
     pub query_ignored: Vec<String>,
     /// True passes over what the contract does not know, in bodies and queries; false refuses it.
@@ -94,6 +102,9 @@ impl Default for TranscoderOptions {
             query_bytes_max: 16 * 1024,
             first_item_wait_ms: 250,
             ping_s: 15,
+            retry_ms: 0,
+            ending_retry_ms: 500,
+            ending: CancellationToken::new(),
             query_ignored: Vec::new(),
             ignore_unknown: false,
             errors: ErrorForm::default(),

@@ -15,6 +15,7 @@ use futures::{Stream, StreamExt};
 use http::{HeaderValue, header};
 use tokio::time::{Instant, MissedTickBehavior, Sleep, interval_at, sleep_until, timeout};
 use tokio_stream::wrappers::IntervalStream;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::kernel::error::{Error, Reason};
@@ -68,6 +69,15 @@ struct Framing {
     request_id: String,
     /// True until the first item of an array is written.
     first: bool,
+    /// What server-sent events that end because the server does say last.
+    farewell: Farewell,
+}
+
+/// When the server ends, its callers may come back soon: to another one, or to the next.
+#[derive(Debug, Clone)]
+struct Farewell {
+    ending: CancellationToken,
+    retry_ms: u64,
 }
 
 /// The frames of a stream: its items, signs of life while it is silent, and its failure as the last
@@ -98,13 +108,16 @@ impl Call {
         };
         let errors = self.options.errors;
         let (form, request_id) = (self.form, self.request_id);
-        let mut framing = Framing { form, errors, request_id, first: true };
+        let (ending, retry_ms) = (self.options.ending.clone(), self.options.ending_retry_ms);
+        let farewell = Farewell { ending, retry_ms };
+        let mut framing = Framing { form, errors, request_id, first: true, farewell };
         let wait = Duration::from_millis(self.options.first_item_wait_ms);
         let (opening, ended) = match timeout(wait, items.next()).await {
             Ok(Some(item)) => (Some(framing.item(&item?)), false),
             Ok(None) => (framing.end(), true),
             Err(_) => (framing.ping(), false),
         };
+        let opening = framing.open(opening, self.options.retry_ms);
         let period = Duration::from_secs(self.options.ping_s.max(1));
         let mut ticks = interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -174,7 +187,20 @@ impl Framing {
         }
     }
 
+    /// The first bytes, with a hint when to come back if these break off.
+    fn open(&self, first: Option<Bytes>, retry_ms: u64) -> Option<Bytes> {
+        if retry_ms == 0 || !matches!(self.form, Form::Json | Form::Events) {
+            return first;
+        }
+        let hint = format!("retry: {retry_ms}\n");
+        first.map(|first| [hint.as_bytes(), &first].concat().into())
+    }
+
     fn end(&self) -> Option<Bytes> {
+        let Farewell { ending, retry_ms } = &self.farewell;
+        if matches!(self.form, Form::Json | Form::Events) {
+            return ending.is_cancelled().then(|| format!("retry: {retry_ms}\n\n").into());
+        }
         let end = if self.first { "[]\n" } else { "]\n" };
         (self.form == Form::Array).then(|| Bytes::from_static(end.as_bytes()))
     }
@@ -312,8 +338,9 @@ mod tests {
 
     fn frames<S>(form: Form, items: S) -> Frames<S, impl Stream<Item = ()> + Unpin> {
         let (errors, request_id) = (ErrorForm::Envelope, String::new());
+        let farewell = Farewell { ending: CancellationToken::new(), retry_ms: 500 };
         Frames {
-            framing: Framing { form, errors, request_id, first: true },
+            framing: Framing { form, errors, request_id, first: true, farewell },
             opening: None,
             items: Box::pin(items),
             ticks: stream::iter([(), ()]).chain(stream::pending()),

@@ -17,6 +17,8 @@ pub struct ServerConfig {
     pub connections_max: usize,
     /// Seconds that a connection is kept on which nothing goes on.
     pub idle_seconds_max: u64,
+    /// Seconds that a stream is kept of which its caller takes nothing.
+    pub stream_stalled_seconds: u64,
     /// Most bytes of a request body.
     pub body_bytes_max: usize,
     /// Most seconds of one call.
@@ -69,6 +71,13 @@ impl ServerConfig {
         check(
             (1..=86400).contains(&self.idle_seconds_max),
             format!("server.idle_seconds_max is {}, must be 1 to 86400", self.idle_seconds_max),
+        );
+        check(
+            (1..=86400).contains(&self.stream_stalled_seconds),
+            format!(
+                "server.stream_stalled_seconds is {}, must be 1 to 86400",
+                self.stream_stalled_seconds
+            ),
         );
         check(
             (1024..=1 << 30).contains(&self.body_bytes_max),

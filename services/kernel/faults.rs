@@ -48,6 +48,7 @@ mod told {
         ambiguous_percent: u32,
     }
 
+    #[expect(clippy::disallowed_methods, reason = "in test builds only, and no configuration")]
     static TOLD: LazyLock<Told> =
         LazyLock::new(|| read(&std::env::var("RUNPLANE_FAULTS").unwrap_or_default()));
 

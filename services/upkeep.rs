@@ -162,13 +162,12 @@ impl Upkeep {
 
     async fn purging(&self) {
         loop {
-            if let Err(error) = self.purge().await {
-                tracing::warn!(%error, "what has expired is not removed yet");
+            let (purged, retained) = (self.purge().await, self.retain().await.map(drop));
+            let failed = purged.is_err() || retained.is_err();
+            for error in [purged, retained].into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "what is to be removed is there yet");
             }
-            if let Err(error) = self.retain().await {
-                tracing::warn!(%error, "runs that ended long ago are not removed yet");
-            }
-            tokio::time::sleep(PURGE_EVERY).await;
+            tokio::time::sleep(if failed { AGAIN_AFTER } else { PURGE_EVERY }).await;
         }
     }
 

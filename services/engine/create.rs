@@ -79,8 +79,8 @@ impl Prepared {
     /// locked at the end are everybody's of the project.
     ///
     /// # Errors
-    /// `too_many_concurrent_runs` or `session_busy` when it will not wait; `quota_exceeded`; when
-    /// the database is away. The transaction must be given up then.
+    /// `too_many_concurrent_runs` or `session_busy` when it will not wait; `queue_full`;
+    /// `quota_exceeded`; when the database is away. The transaction must be given up then.
     pub async fn write(&self, tx: &Tx) -> Result<Vec<Interrupted>> {
         let moves::New { run_id, created_at: now, expires_at, .. } = self.row;
         self.admission.open(tx).await?;

@@ -15,7 +15,7 @@ pub(crate) enum Past {
     /// The model's answer.
     Assistant(String, Vec<Asked>),
     /// What came of a call.
-    Tool(Asked, ToolResult),
+    Tool(Box<Asked>, Box<ToolResult>),
 }
 
 /// All of it, oldest first.
@@ -33,7 +33,7 @@ pub(crate) fn past(earlier: &[Earlier]) -> Vec<Past> {
                 attempts: 0,
                 latency_ms: 0,
             };
-            Past::Tool(asked(call), result)
+            Past::Tool(Box::new(asked(call)), Box::new(result))
         }
     };
     earlier.iter().map(past).collect()

@@ -102,4 +102,5 @@ async fn a_pool_that_is_waited_for_takes_no_runs() {
         job.await.expect("no panic");
     }
     taken(&at, &teller).await;
+    app.stop().await;
 }

@@ -13,7 +13,8 @@ use crate::harness::process::{Api, Program};
 
 const CALLS: usize = 1000;
 const AT_ONCE: usize = 200;
-const PEPPER: &str = "[auth]\npepper = \"shared\"\n";
+/// So many at once on few connections wait for them; here none is refused for that.
+const PEPPER: &str = "[auth]\npepper = \"shared\"\n[store]\nshed_wait_ms = 60000\n";
 
 async fn crowd(apis: &[Api]) {
     let agent = apis[0].agent(&crate::agents::echo()).await;

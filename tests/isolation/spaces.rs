@@ -62,8 +62,11 @@ impl Space {
     /// Fills the space with its admin's key.
     pub(super) async fn furnished(mut self, app: &App) -> Self {
         let caller = app.client(Door::Rest, &self.admin);
-        (self.agent, self.run, self.call) = a_running_agent(&caller, &self.canary("")).await;
-        (self.other, self.other_run, _) = a_running_agent(&caller, &self.canary("other")).await;
+        // Furnished once more, its new runs wait for none that were there before.
+        let before = self.run.clone();
+        let running = async |word: String| a_running_agent(&caller, &word, &before).await;
+        (self.agent, self.run, self.call) = running(self.canary("")).await;
+        (self.other, self.other_run, _) = running(self.canary("other")).await;
         self.draft = an_agent(&caller, &self.canary("draft")).await;
         self.gone = an_agent(&caller, &self.canary("gone")).await;
         ok(&caller, "AgentsService/DeleteAgent", json!({"id": self.gone})).await;
@@ -76,10 +79,11 @@ impl Space {
 }
 
 /// A published agent of this word, its waiting run, and the call that it waits for.
-async fn a_running_agent(caller: &Client, word: &str) -> (String, String, String) {
+async fn a_running_agent(caller: &Client, word: &str, before: &str) -> (String, String, String) {
     let agent = an_agent(caller, word).await;
     ok(caller, "AgentsService/PublishAgent", json!({ "id": agent })).await;
-    let run = json!({"agent_id": agent, "input": word, "session_id": word, "wait": 30,
+    let run = json!({"agent_id": agent, "input": word, "session_id": format!("{word}{before}"),
+        "wait": 30,
         "metadata": {"canary": word}});
     let run = ok(caller, "RunsService/CreateRun", run).await;
     assert_eq!(run["status"], "requires_action", "{run}");

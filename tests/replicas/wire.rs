@@ -27,7 +27,7 @@ impl Process {
         let config = Config::with(&redis.config()).expect("a right configuration").redis;
         let link = Link::new(&config).expect("a URL").expect("a Redis");
         link.probe().await;
-        let (bus, stop) = (Bus::new(Some(link.clone())), CancellationToken::new());
+        let (bus, stop) = (Bus::new(Some(link.clone()), false), CancellationToken::new());
         let (tell, heard) = mpsc::unbounded_channel();
         let (of, end) = (bus.clone(), stop.clone());
         tokio::spawn(async move {

@@ -257,6 +257,11 @@ impl<'a> Product<'a> {
             "model": "sim",
             "sim": {"turns": [{"text": "Two payments failed today, 120.50 USD in all."}]},
         });
+        self.agent_of(&agent).await
+    }
+
+    /// Defines an agent; its id.
+    pub(super) async fn agent_of(&mut self, agent: &Value) -> Outcome<String> {
         let agent = self.ask("POST /v1/agents", &agent.to_string()).await?;
         let id = word(&serde_json::from_slice(&agent)?, "id")?;
         self.ask(&format!("POST /v1/agents/{id}/publish"), "{}").await?;
@@ -270,7 +275,6 @@ pub(super) fn new_run(agent_id: &str) -> Value {
         "agent_id": agent_id,
         "input": "Summarize today's failed payments: how many, how much, and what they share.",
         "metadata": {"team": "payments", "ticket": "PAY-1234", "region": "eu-west-1"},
-        "session_id": "conversation-42",
         "wait": 30,
     })
 }

@@ -61,6 +61,11 @@ impl Served {
         Ok(cpu)
     }
 
+    /// Memory of the server that is in RAM.
+    pub(super) fn memory_kib(&self) -> Outcome<u64> {
+        machine::memory_kib(self.process.id().ok_or("the server has ended")?)
+    }
+
     /// Asks the server for a number, and waits for it.
     pub(super) async fn ask(&mut self, question: &str) -> Outcome<u64> {
         self.questions.write_all(format!("{question}\n").as_bytes()).await?;

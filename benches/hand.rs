@@ -3,6 +3,7 @@
 //! product: `call.rs` makes sure of that.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +12,10 @@ use axum::body::Bytes;
 use axum::extract::{Path as InPath, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
 use axum::{Json, Router};
+use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -196,6 +199,7 @@ pub(super) fn router(folder: &Path) -> Outcome<Router> {
         .route("/v1/runs/{id}", get(run_by_id))
         .route("/v1/runs", get(runs).post(create))
         .route("/bytes/{id}", get(bytes_by_id))
+        .route("/events", get(events))
         .with_state(Arc::new(kept)))
 }
 
@@ -211,6 +215,12 @@ async fn bytes_by_id(State(kept): Memory, InPath(id): InPath<String>) -> impl In
         return Err(StatusCode::NOT_FOUND);
     }
     Ok(([(header::CONTENT_TYPE, "application/json")], kept.bytes.clone()))
+}
+
+/// A stream that tells one thing, and stays open.
+async fn events() -> impl IntoResponse {
+    let first = stream::once(async { Ok::<_, Infallible>(Event::default().event("run.created")) });
+    Sse::new(first.chain(stream::pending())).keep_alive(KeepAlive::default())
 }
 
 async fn runs(State(kept): Memory, Query(paging): Query<Paging>) -> impl IntoResponse {

@@ -74,6 +74,14 @@ fn ticks(process: u32) -> Outcome<Duration> {
     }
 }
 
+/// Memory of a process that is in RAM.
+pub(super) fn memory_kib(process: u32) -> Outcome<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kib.ok_or("an odd /proc/PID/status")?.parse()?)
+}
+
 /// What the figures were made on, as a line.
 pub(super) fn describe() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

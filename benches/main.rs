@@ -9,15 +9,19 @@ mod codec;
 #[path = "../tests/oracle/envoy.rs"]
 mod envoy;
 mod hand;
+mod history;
 mod limits;
 mod load;
 mod machine;
 mod memory;
+mod past;
+mod postgres;
 #[expect(dead_code, reason = "the tests do more with it")]
 #[path = "../tests/harness/redis.rs"]
 mod redis;
 mod runs;
 mod server;
+mod streams;
 mod table;
 
 use std::path::PathBuf;
@@ -80,6 +84,10 @@ enum Part {
     Runs,
     /// JSON alone.
     Codec,
+    /// A thousand open streams.
+    Streams,
+    /// Runs beside up to a million that have ended; a process with nothing to do.
+    History,
 }
 
 /// How much is measured.
@@ -117,7 +125,7 @@ async fn command(arguments: Arguments) -> Outcome<()> {
     let size = Size { rounds: arguments.rounds.max(1), calls: arguments.calls.max(100) };
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     let mut text = machine::describe();
-    if [Part::Calls, Part::Limits, Part::Codec].into_iter().any(wanted) {
+    if [Part::Calls, Part::Limits, Part::Codec, Part::Streams].into_iter().any(wanted) {
         let samples = call::samples(folder.path()).await?;
         if wanted(Part::Calls) {
             text +=
@@ -129,6 +137,12 @@ async fn command(arguments: Arguments) -> Outcome<()> {
         if wanted(Part::Codec) {
             text += &codec::measure(&samples, size)?;
         }
+    }
+    if wanted(Part::Streams) {
+        text += &streams::measure(folder.path(), folder.path()).await?;
+    }
+    if wanted(Part::History) {
+        text += &history::measure(folder.path(), size).await?;
     }
     if wanted(Part::Runs) {
         text += &runs::measure(folder.path(), size).await?;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::call::{Product, new_run};
 use super::child::Served;
 use super::load::{self, Took};
+use super::postgres::Postgres;
 use super::server::Kind;
-use super::table::{ratio, table};
+use super::table::table;
 use super::{Outcome, Size};
 
 /// Clients at once, and the part of the whole count that they make.
@@ -25,14 +26,39 @@ struct Round {
     row_commits: u64,
 }
 
-/// Measures runs with one client and with many.
+/// Measures runs with one client and with many, on both databases.
 pub(super) async fn measure(folder: &Path, size: Size) -> Outcome<String> {
-    let folder = folder.join("runs");
-    std::fs::create_dir_all(&folder)?;
-    let mut served = Served::start(Kind::Full, &folder).await?;
+    let place = folder.join("runs");
+    std::fs::create_dir_all(&place)?;
+    let mut rows = of("SQLite", &place, size).await?;
+    let place = folder.join("runs-postgres");
+    std::fs::create_dir_all(&place)?;
+    let postgres = Postgres::start(folder)?;
+    std::fs::write(place.join("url"), &postgres.url)?;
+    rows.extend(of("Postgres", &place, size).await?);
+    let head = [
+        "database",
+        "clients",
+        "runs/s",
+        "CPU ms per run",
+        "commits per run",
+        "rows/s, one job each",
+        "CPU ms per row",
+        "commits/s of the rows",
+        "runs/s ÷ (rows/s ÷ commits that a run needs)",
+    ];
+    let title = "Runs of the instant `sim` model, created and waited for over REST, SQLite with \
+        `synchronous=full` and Postgres with its defaults; beside them the least durable job of \
+        the same store by as many clients. A run needs the commits that it takes with one client. \
+        Best round; the CPU is the server's without the database's.";
+    Ok(table(title, &head, &rows))
+}
+
+async fn of(name: &str, folder: &Path, size: Size) -> Outcome<Vec<Vec<String>>> {
+    let mut served = Served::start(Kind::Full, folder).await?;
     let agent_id = Product::open(&served.ready).await?.agent().await?;
     let body = new_run(&agent_id).to_string();
-    let mut rows = Vec::new();
+    let (mut rows, mut needed) = (Vec::new(), None);
     for (clients, share) in CASES {
         let count = (size.calls / share).max(clients) / clients * clients;
         let mut best: Option<Round> = None;
@@ -43,22 +69,12 @@ pub(super) async fn measure(folder: &Path, size: Size) -> Outcome<String> {
                 best = Some(round_took);
             }
         }
-        rows.extend(best.map(|best| row(clients, &best)));
+        let Some(best) = best else { continue };
+        let needed = *needed.get_or_insert(best.commits as f64 / best.count as f64);
+        rows.push(row((name, clients), &best, needed));
     }
     served.stop().await?;
-    let head = [
-        "clients",
-        "runs/s",
-        "CPU ms per run",
-        "commits per run",
-        "rows/s, one job each",
-        "CPU ms per row",
-        "commits/s of the rows",
-        "time of a run ÷ time of its commits",
-    ];
-    let title = "Runs of the instant `sim` model, created and waited for over REST, SQLite with \
-        `synchronous=full`; beside them the least durable job of the same store. Best round.";
-    Ok(table(title, &head, &rows))
+    Ok(rows)
 }
 
 async fn one(served: &mut Served, body: &str, count: usize, clients: usize) -> Outcome<Round> {
@@ -74,19 +90,20 @@ async fn one(served: &mut Served, body: &str, count: usize, clients: usize) -> O
     Ok(Round { count, runs, commits, rows, row_commits })
 }
 
-fn row(clients: usize, round: &Round) -> Vec<String> {
+fn row((name, clients): (&str, usize), round: &Round, needed: f64) -> Vec<String> {
     let Round { count, runs, commits, rows, row_commits } = *round;
     let rate = |count: f64, wall: Duration| count / wall.as_secs_f64();
     let all = count as f64;
-    let one_commit = rows.wall.div_f64(row_commits as f64);
+    let (run_rate, row_rate) = (rate(all, runs.wall), rate(all, rows.wall));
     vec![
+        name.to_owned(),
         clients.to_string(),
-        format!("{:.0}", rate(all, runs.wall)),
+        format!("{run_rate:.0}"),
         format!("{:.3}", runs.cpu.as_secs_f64() * 1e3),
         format!("{:.2}", commits as f64 / all),
-        format!("{:.0}", rate(all, rows.wall)),
+        format!("{row_rate:.0}"),
         format!("{:.3}", rows.cpu.as_secs_f64() * 1e3),
         format!("{:.0}", rate(row_commits as f64, rows.wall)),
-        ratio(runs.wall, one_commit.mul_f64(commits as f64)),
+        format!("{:.2}", run_rate / (row_rate / needed)),
     ]
 }

@@ -27,7 +27,7 @@ use runplane::proto::rest::{Services, method};
 use runplane::proto::runplane::v1::runs_service_server::{self, RunsServiceServer};
 use runplane::serve::{self, Server};
 use runplane::store::Store;
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
@@ -40,7 +40,7 @@ use super::child::Ready;
 use super::envoy::{Envoy, Setup};
 use super::memory::Memory;
 use super::redis::Redis;
-use super::{Outcome, hand};
+use super::{Outcome, hand, past};
 
 const LIMITS: PortLimits = PortLimits {
     connections_max: 1024,
@@ -170,9 +170,12 @@ fn services(memory: &Arc<Memory>) -> Services<Memory, Memory, Memory, Memory, Me
     Services { runs, agents, auth, keys, organisations: all(), projects: all() }
 }
 
-/// The product as `runplane serve` runs it: its defaults and its log.
+/// The product as `runplane serve` runs it: its defaults and its log. On an SQLite file, or on the
+/// database that the file `url` in the folder names.
 async fn full(listener: TcpListener, folder: &Path) -> Outcome<()> {
-    let server = product(&listener, &folder.join("runplane.db")).await?;
+    let file = format!("sqlite://{}", folder.join("runplane.db").display());
+    let url = std::fs::read_to_string(folder.join("url")).unwrap_or(file);
+    let server = product(&listener, &url).await?;
     let store = server.store.clone();
     let ended = async {
         let mut lines = BufReader::new(stdin()).lines();
@@ -187,10 +190,10 @@ async fn full(listener: TcpListener, folder: &Path) -> Outcome<()> {
 }
 
 /// Builds the product, and says a key.
-async fn product(listener: &TcpListener, file: &Path) -> Outcome<Server> {
-    let url = format!("sqlite://{}", file.display());
+async fn product(listener: &TcpListener, url: &str) -> Outcome<Server> {
     let quiet = "[log]\nfilter = \"info,sea_orm_migration=warn\"\n";
-    let config = Config::with(&format!("[store]\nurl = {url:?}\n{quiet}"))?;
+    let pepper = "[auth]\npepper = \"of no worth\"\n";
+    let config = Config::with(&format!("[store]\nurl = {url:?}\n{quiet}{pepper}"))?;
     telemetry::init(&config.log)?;
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let server = Server::build(config).await?;
@@ -203,8 +206,8 @@ async fn product(listener: &TcpListener, file: &Path) -> Outcome<Server> {
 
 /// The product's layers, put together as `serve` does it, over services that answer from memory.
 async fn gateway(kind: Kind, listener: TcpListener, folder: &Path) -> Outcome<()> {
-    let file = folder.join(format!("{}.db", kind.name()));
-    let Server { config, store, .. } = product(&listener, &file).await?;
+    let url = format!("sqlite://{}", folder.join(format!("{}.db", kind.name())).display());
+    let Server { config, store, .. } = product(&listener, &url).await?;
     let (clock, pepper) = (store.clock().clone(), pepper::load(&config.auth, &config.store)?);
     let (authenticator, recorder) =
         Authenticator::new(store, pepper, plans(&config)?, clock.clone());
@@ -250,7 +253,8 @@ fn plans(config: &Config) -> Outcome<Plans> {
 }
 
 /// `commits`: how many there were. `write JOBS CLIENTS`: writes that many rows, a job each, and
-/// tells how many commits it took.
+/// tells how many commits it took. `fill FROM TO`: adds runs that have ended. `transactions`: how
+/// many Postgres counts in all.
 async fn answer(store: &Store, question: &str) -> Outcome<()> {
     let words: Vec<&str> = question.split(' ').collect();
     match words.as_slice() {
@@ -260,14 +264,27 @@ async fn answer(store: &Store, question: &str) -> Outcome<()> {
             write(store, jobs.parse()?, clients.parse()?).await?;
             say(&(store.commits() - before).to_string())
         }
+        ["fill", from, to] => {
+            past::fill(store, from.parse()?, to.parse()?).await?;
+            say("0")
+        }
+        ["transactions"] => say(&past::transactions(store).await?.to_string()),
         _ => Err("an unknown question".into()),
     }
 }
 
 /// The least that a durable change can cost: one small row a job.
 async fn write(store: &Store, jobs: usize, clients: usize) -> Outcome<()> {
-    let table = "CREATE TABLE IF NOT EXISTS bench (id INTEGER PRIMARY KEY, text TEXT NOT NULL)";
-    let row = "INSERT INTO bench (text) VALUES ('a small row')";
+    let (table, row) = match store.read().get_database_backend() {
+        DbBackend::Postgres => (
+            "CREATE TABLE IF NOT EXISTS bench (id BIGSERIAL PRIMARY KEY, text TEXT NOT NULL)",
+            "INSERT INTO bench (text) VALUES ('a small row')",
+        ),
+        _ => (
+            "CREATE TABLE IF NOT EXISTS bench (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",
+            "INSERT INTO bench (text) VALUES ('a small row')",
+        ),
+    };
     job(store, table).await?;
     let mut all = JoinSet::new();
     for _ in 0..clients {
@@ -285,9 +302,11 @@ async fn write(store: &Store, jobs: usize, clients: usize) -> Outcome<()> {
     Ok(())
 }
 
-async fn job(store: &Store, sql: &'static str) -> runplane::kernel::Result<()> {
+pub(super) async fn job(store: &Store, sql: &str) -> runplane::kernel::Result<()> {
+    let sql = sql.to_owned();
     let job = store.tx("bench", move |tx| {
-        Box::pin(async move { Ok(tx.execute_unprepared(sql).await.map(|_| ())?) })
+        let sql = sql.clone();
+        Box::pin(async move { Ok(tx.execute_unprepared(&sql).await.map(|_| ())?) })
     });
     job.await
 }

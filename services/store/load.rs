@@ -15,7 +15,8 @@ use crate::kernel::{Error, Reason, Result};
 const ALL: f64 = 4.0;
 /// Share of a limit below which what was refused is taken again: else it would go on and off.
 const AGAIN: f64 = 0.5;
-/// How much a new figure counts, and after which time an old one counts half.
+/// How much a new figure counts; how long it holds when none follows, and in which time it then
+/// comes to half.
 const WEIGHT: f64 = 0.2;
 const HALF_LIFE_S: f64 = 1.0;
 
@@ -126,8 +127,8 @@ impl Drop for Waiting<'_> {
 
 impl Figure {
     fn at(&self, now: Instant) -> f64 {
-        let age_s = (now - self.measured).as_secs_f64();
-        self.wait_ms * 0.5_f64.powf(age_s / HALF_LIFE_S)
+        let age_s = (now - self.measured).as_secs_f64() - HALF_LIFE_S;
+        self.wait_ms * 0.5_f64.powf(age_s.max(0.0) / HALF_LIFE_S)
     }
 }
 

@@ -63,8 +63,8 @@ impl Space {
     pub(super) async fn furnished(mut self, app: &App) -> Self {
         let caller = app.client(Door::Rest, &self.admin);
         // Furnished once more, its new runs wait for none that were there before.
-        let before = self.run.clone();
-        let running = async |word: String| a_running_agent(&caller, &word, &before).await;
+        let again = !self.run.is_empty();
+        let running = async |word: String| a_running_agent(&caller, &word, again).await;
         (self.agent, self.run, self.call) = running(self.canary("")).await;
         (self.other, self.other_run, _) = running(self.canary("other")).await;
         self.draft = an_agent(&caller, &self.canary("draft")).await;
@@ -79,10 +79,11 @@ impl Space {
 }
 
 /// A published agent of this word, its waiting run, and the call that it waits for.
-async fn a_running_agent(caller: &Client, word: &str, before: &str) -> (String, String, String) {
+async fn a_running_agent(caller: &Client, word: &str, again: bool) -> (String, String, String) {
     let agent = an_agent(caller, word).await;
     ok(caller, "AgentsService/PublishAgent", json!({ "id": agent })).await;
-    let run = json!({"agent_id": agent, "input": word, "session_id": format!("{word}{before}"),
+    let session = if again { format!("{word} {agent}") } else { word.to_owned() };
+    let run = json!({"agent_id": agent, "input": word, "session_id": session,
         "wait": 30,
         "metadata": {"canary": word}});
     let run = ok(caller, "RunsService/CreateRun", run).await;

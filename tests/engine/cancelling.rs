@@ -10,9 +10,9 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::rig::{Rig, SCOPE, Working, begin, driver, end, instant, park};
-use crate::on_both;
+use crate::on_all;
 
-on_both! {
+on_all! {
     async fn a_queued_run_is_cancelled_at_once(db: Database) {
         let rig = Rig::new(db).await;
         let run = rig.create().await;
@@ -142,7 +142,7 @@ on_both! {
         }));
         let run = rig.create().await;
         begun.notified().await;
-        rig.replica().cancel(SCOPE, run).await.expect("asked");
+        rig.replica().await.cancel(SCOPE, run).await.expect("asked");
         assert_eq!(rig.ended(run).await, Status::Cancelled);
         worker.stop().await;
     }
@@ -159,7 +159,7 @@ on_both! {
         begun.notified().await;
         first.kill().await;
         assert_eq!(rig.engine.cancel(SCOPE, run).await.expect("asked"), Status::Cancelling);
-        let second = rig.replica();
+        let second = rig.replica().await;
         let worker = Working::start(&second, driver(|_| async {
             Outcome::Completed(Commit::default(), json!("never"))
         }));

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::rig::{LONG, Rig, SCOPE, Working, complete, driver, instant, park};
-use crate::on_both;
+use crate::on_all;
 
 const OTHER: Scope = Scope { project: Uuid::from_u128(2), ..SCOPE };
 
@@ -41,10 +41,12 @@ async fn run_of(rig: &Rig, key: Capped) -> Uuid {
 }
 
 /// Replicas that may all work: on SQLite there is only one.
-fn replicas(rig: &Rig) -> Vec<Engine> {
-    let more = if rig.db.store.is_exclusive() { 0 } else { 2 };
-    let others = (0..more).map(|_| rig.replica());
-    std::iter::once(rig.engine.clone()).chain(others).collect()
+async fn replicas(rig: &Rig) -> Vec<Engine> {
+    let mut all = vec![rig.engine.clone()];
+    if !rig.db.store.is_exclusive() {
+        all.extend([rig.replica().await, rig.replica().await]);
+    }
+    all
 }
 
 /// Leased runs, by lane and by capped key, as one snapshot has them.
@@ -156,11 +158,11 @@ async fn last_served(rig: &Rig) -> i64 {
     lane.expect("a lane").last_served_at
 }
 
-on_both! {
+on_all! {
     async fn caps_of_lanes_and_keys_are_exact_whoever_claims(db: Database) {
         let mut rig = Rig::new(db).await;
         rig.limits = RunLimits::lane(4);
-        let (engines, peaks) = (replicas(&rig), Arc::new(Peaks::default()));
+        let (engines, peaks) = (replicas(&rig).await, Arc::new(Peaks::default()));
         let work = |engine| Working::start(engine, looking(&rig.db.store, &peaks));
         let workers: Vec<_> = engines.iter().map(work).collect();
         let creations = (0..150usize).map(|i| {
@@ -274,14 +276,14 @@ on_both! {
         assert_eq!(caps(&rig).await, all(75, 72));
         // Another process knows nothing yet; and nothing can be wrong with any value of a plan.
         rig.limits.lane_runs = u32::MAX;
-        begin(&rig, &rig.replica(), SCOPE, TIGHT).await.expect("created");
+        begin(&rig, &rig.replica().await, SCOPE, TIGHT).await.expect("created");
         assert_eq!(caps(&rig).await, all(i32::MAX, 1));
     }
 
     async fn of_many_who_will_not_wait_as_many_are_taken_as_have_room(db: Database) {
         let mut rig = Rig::new(db).await;
         rig.limits = RunLimits { on_limit: OnLimit::Reject, ..RunLimits::lane(5) };
-        let engines = replicas(&rig);
+        let engines = replicas(&rig).await;
         // Whoever sets a cap holds it until the commit. Here all know it.
         for engine in &engines {
             begin(&rig, engine, SCOPE, WIDER).await.expect("there is room");

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::rig::{Rig, SCOPE, Working, begin, data, driver, end, has};
-use crate::on_both;
+use crate::on_all;
 
 /// What happened to the outside.
 #[derive(Clone, Default)]
@@ -60,7 +60,7 @@ fn stopped(world: &World) -> Outcome {
     Outcome::Stopped
 }
 
-on_both! {
+on_all! {
     async fn a_journaled_step_never_runs_again_when_its_worker_dies(db: Database) {
         let rig = Rig::new(db).await;
         let world = World::default();
@@ -69,7 +69,7 @@ on_both! {
         world.reached.notified().await;
         first.kill().await;
         rig.db.clock.advance(Duration::from_secs(11));
-        let replica = rig.replica();
+        let replica = rig.replica().await;
         let second = Working::start(&replica, rounds(&world, 0, 0));
         assert_eq!(rig.ended(run).await, Status::Completed);
         assert_eq!(world.effects(), [(0, 1), (1, 1), (2, 1), (2, 2), (3, 2)]);
@@ -97,7 +97,7 @@ on_both! {
         world.reached.notified().await;
         first.kill().await;
         rig.db.clock.advance(Duration::from_secs(11));
-        let replica = rig.replica();
+        let replica = rig.replica().await;
         let other = World::default();
         // The new owner stands where the zombie does: only the epoch tells them apart.
         let second = Working::start(&replica, rounds(&other, 2, 1));
@@ -179,7 +179,7 @@ on_both! {
         let second = rig.work(rounds(&world, 0, 0));
         // The engine of a process that has stopped lets nobody wait; another process does.
         let most = Duration::from_secs(30);
-        let ended = rig.replica().wait(SCOPE, run, most, Until::Terminal).await;
+        let ended = rig.replica().await.wait(SCOPE, run, most, Until::Terminal).await;
         assert_eq!(ended.expect("waited"), Status::Completed);
         let effects: Vec<i32> = world.effects().iter().map(|(step, _)| *step).collect();
         assert_eq!(effects, [0, 1, 2, 3], "no effect twice");
@@ -251,7 +251,7 @@ on_both! {
                     Outcome::Completed(Commit::default(), json!("done"))
                 }
             });
-            let replica = rig.replica();
+            let replica = rig.replica().await;
             let worker = Working::start(&replica, drive);
             if life < 5 {
                 reached.notified().await;

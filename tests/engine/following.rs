@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::rig::{Rig, SCOPE, begin, data, driver, end, has, instant};
-use crate::on_both;
+use crate::on_all;
 
 /// Three rounds, each with text that comes in pieces; a pause before the end of the second.
 fn talkative(reached: &Arc<Notify>, go: &Arc<Notify>) -> Drive {
@@ -60,7 +60,7 @@ fn texts(events: &[Event]) -> Vec<(String, String)> {
     texts
 }
 
-on_both! {
+on_all! {
     async fn from_every_position_every_later_event_comes_once(db: Database) {
         let rig = Rig::new(db).await;
         let (reached, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -117,7 +117,7 @@ on_both! {
         let rig = Rig::new(db).await;
         let (reached, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let run = rig.create().await;
-        let events = rig.replica().follow(SCOPE, run, EventId::default()).await.expect("followed");
+        let events = rig.replica().await.follow(SCOPE, run, EventId::default()).await.expect("followed");
         let worker = rig.work(talkative(&reached, &go));
         go.notify_one();
         let events: Vec<_> = events.map(|event| event.expect("an event")).collect().await;

@@ -11,9 +11,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::rig::{LONG, Rig, SCOPE, complete, data, driver, end, instant};
-use crate::on_both;
+use crate::on_all;
 
-on_both! {
+on_all! {
     async fn a_run_goes_from_queued_to_completed(db: Database) {
         let rig = Rig::new(db).await;
         let run = rig.create().await;

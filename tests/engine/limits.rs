@@ -8,9 +8,9 @@ use runplane::engine::{Status, Until};
 use tokio::sync::Notify;
 
 use super::rig::{Rig, SCOPE, driver, instant};
-use crate::on_both;
+use crate::on_all;
 
-on_both! {
+on_all! {
     async fn a_driver_that_ignores_the_deadline_is_cut_off(db: Database) {
         let rig = Rig::new(db).await;
         let begun = Arc::new(Notify::new());
@@ -49,7 +49,7 @@ on_both! {
         let rig = Rig::new(db).await;
         let run = rig.create().await;
         let worker = rig.work(instant());
-        let replica = rig.replica();
+        let replica = rig.replica().await;
         let long = Duration::from_secs(30);
         let status = replica.wait(SCOPE, run, long, Until::Terminal).await.expect("waited");
         assert_eq!(status, Status::Completed);

@@ -6,7 +6,7 @@ use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use super::rig::{LONG, Rig, Working, instant};
-use crate::on_both;
+use crate::on_all;
 
 /// A run that the worker holds without knowing, as after a claim whose answer was lost.
 async fn held_unknown(rig: &mut Rig) -> Uuid {
@@ -32,7 +32,7 @@ async fn registered(rig: &Rig) {
     tokio::time::timeout(LONG, listed).await.expect("a worker registers");
 }
 
-on_both! {
+on_all! {
     async fn a_worker_that_ends_gives_back_what_it_did_not_know_of(db: Database) {
         let mut rig = Rig::with(db, |config| config.heartbeat_ms = 60_000).await;
         let worker = rig.work(instant());
@@ -43,7 +43,7 @@ on_both! {
         assert_eq!((queued[0].run_id, queued[0].state, queued[0].worker_id), (run, 0, None));
         rig.limits = RunLimits::lane(10);
         rig.create().await;
-        let replica = rig.replica();
+        let replica = rig.replica().await;
         let second = Working::start(&replica, instant());
         rig.wait_for([run], Status::Completed).await;
         second.stop().await;

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::rig::{LONG, Rig, SCOPE, driver, instant, park};
-use crate::on_both;
+use crate::on_all;
 
 const KEY: Uuid = Uuid::from_u128(0xa);
 const OTHER_KEY: Uuid = Uuid::from_u128(0xb);
@@ -72,7 +72,7 @@ async fn number(rig: &Rig, sql: &str) -> i64 {
 /// The clock stands at 2025-06-15T15:06:40Z: so many seconds before July.
 const LEFT_S: u64 = 15 * 86_400 + 32_000;
 
-on_both! {
+on_all! {
     async fn of_many_at_once_as_many_runs_are_created_as_the_quota_has(db: Database) {
         let mut rig = Rig::new(db).await;
         (rig.limits.quota, rig.limits.key_quota) = (runs(7), runs(5));

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use runplane::cache::EventId;
+use runplane::cache::{EventId, Heard};
 use runplane::engine::attempt::{
     Attempt, Commit, Drive, Finished, Intent, NewEvent, Outcome, PendingCall, StepKind, StepStatus,
     Usage,
@@ -39,10 +40,31 @@ pub struct Rig {
     spec: Arc<AgentSpec>,
 }
 
-/// Lets an engine look for its followers until the rig goes.
-fn watch(engine: &Engine, until: &DropGuard) {
-    let (engine, stop) = (engine.clone(), until.token().clone());
-    tokio::spawn(async move { engine.watch(&stop).await });
+/// An engine as a process has one: it looks for its followers, and hears the others, until the rig
+/// goes.
+async fn process(db: &Database, config: &EngineConfig, until: &DropGuard) -> Engine {
+    let (bus, link) = (db.buses)();
+    let engine = Engine::new(db.store.clone(), bus, db.clock.clone(), config.clone());
+    let (watching, stop) = (engine.clone(), until.token().clone());
+    tokio::spawn(async move { watching.watch(&stop).await });
+    if let Some(link) = link {
+        // Else what is said before it is there would be heard by nobody.
+        link.probe().await;
+        let (hearing, stop) = (engine.clone(), until.token().clone());
+        tokio::spawn(async move {
+            let told = hearing.clone();
+            let heard = move |heard| -> BoxFuture<'static, ()> {
+                match heard {
+                    Heard::Key(_) => {}
+                    Heard::Wake => told.wake(),
+                    Heard::Cancel(run_id) => told.cancel_heard(run_id),
+                }
+                Box::pin(std::future::ready(()))
+            };
+            tokio::join!(link.run(&stop), hearing.bus().run(heard, &stop));
+        });
+    }
+    engine
 }
 
 /// A worker at work.
@@ -74,20 +96,15 @@ impl Rig {
             })
             .await
             .expect("an agent");
-        let bus = (db.buses)();
-        let engine = Engine::new(db.store.clone(), bus, db.clock.clone(), config.clone());
         let watching = CancellationToken::new().drop_guard();
-        watch(&engine, &watching);
+        let engine = process(&db, &config, &watching).await;
         let limits = RunLimits::lane(1000);
         Self { watching, db, engine, config, limits, agent_id, spec: Arc::new(spec) }
     }
 
     /// Another replica: an engine of its own on the same database, with a bus of its own.
-    pub fn replica(&self) -> Engine {
-        let (store, clock) = (self.db.store.clone(), self.db.clock.clone());
-        let engine = Engine::new(store, (self.db.buses)(), clock, self.config.clone());
-        watch(&engine, &self.watching);
-        engine
+    pub async fn replica(&self) -> Engine {
+        process(&self.db, &self.config, &self.watching).await
     }
 
     pub fn new_run(&self) -> NewRun {

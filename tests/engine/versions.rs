@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, EntityTrait};
 use tokio::sync::Notify;
 
 use super::rig::{Rig, complete, driver, instant};
-use crate::on_both;
+use crate::on_all;
 
 /// Says that a run was written by a program of this version.
 async fn written_by(rig: &Rig, version: i32) {
@@ -20,7 +20,7 @@ async fn written_by(rig: &Rig, version: i32) {
     write.await.expect("written");
 }
 
-on_both! {
+on_all! {
     async fn a_run_that_a_newer_program_has_written_waits_for_one(db: Database) {
         let rig = Rig::new(db).await;
         let (newer, own) = (rig.create().await, rig.create().await);

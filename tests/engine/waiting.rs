@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::rig::{Rig, SCOPE, data, driver, park};
-use crate::on_both;
+use crate::on_all;
 
 fn output(call_id: &str, output: Value) -> Output {
     Output { call_id: call_id.to_owned(), output, is_error: false }
@@ -39,7 +39,7 @@ fn missing(action: Option<String>) -> Vec<String> {
     calls.map(|call| call["id"].as_str().expect("an id").to_owned()).collect()
 }
 
-on_both! {
+on_all! {
     async fn a_run_goes_on_when_no_output_is_missing(db: Database) {
         let rig = Rig::new(db).await;
         let worker = rig.work(two_calls());

@@ -6,15 +6,19 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use runplane::cache::Bus;
+use runplane::cache::link::Link;
+use runplane::kernel::config::Config;
 use runplane::kernel::{Clock, Timestamp};
 use runplane::store::{Store, StoreConfig};
 use sea_orm::{ConnectionTrait, Database as Connector};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
+
+use super::redis::Redis;
 
 /// Makes two tests, `NAME::on_sqlite` and `NAME::on_postgres`, of one `async fn NAME(db: Database)
 /// { … }`.
@@ -40,11 +44,41 @@ macro_rules! on_both {
     };
 }
 
+/// The same, and a third test, `NAME::on_postgres_and_redis`, in which the processes on the
+/// database hear each other over a Redis.
+#[macro_export]
+macro_rules! on_all {
+    ($($(#[$meta:meta])* async fn $name:ident($db:ident: Database) $body:block)*) => {
+        $(mod $name {
+            use super::*;
+
+            $(#[$meta])*
+            async fn body($db: $crate::harness::databases::Database) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() {
+                body($crate::harness::databases::Database::sqlite().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() {
+                body($crate::harness::databases::Database::postgres().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres_and_redis() {
+                body($crate::harness::databases::Database::postgres_and_redis().await).await;
+            }
+        })*
+    };
+}
+
 /// What time it is in every test, until the test moves it.
 pub const START: Timestamp = Timestamp(1_750_000_000_000_000);
 
-/// Makes the bus of one process: what processes on one database hear each other by.
-pub type Buses = Arc<dyn Fn() -> Bus + Send + Sync>;
+/// Makes the bus of one process: what processes on one database hear each other by, and the way to
+/// the Redis that it stands on.
+pub type Buses = Arc<dyn Fn() -> (Bus, Option<Link>) + Send + Sync>;
 
 /// Tables without rows, and a clock that stands still.
 pub struct Database {
@@ -76,10 +110,26 @@ impl Database {
         Self::open(config, place).await
     }
 
+    /// On Postgres, with a Redis between the processes.
+    pub async fn postgres_and_redis() -> Self {
+        let database = Self::postgres().await;
+        // One Redis for all tests, and names of its own for each.
+        static REDIS: LazyLock<Redis> = LazyLock::new(Redis::start);
+        let prefix = format!("{}:", rand::random::<u64>());
+        let config = Config::with(&format!("{}prefix = {prefix:?}\n", REDIS.config()));
+        let redis = config.expect("a right configuration").redis;
+        let buses = move || {
+            let link = Link::new(&redis).expect("a URL");
+            (Bus::new(link.clone(), false), link)
+        };
+        Self { buses: Arc::new(buses), ..database }
+    }
+
     async fn open(config: StoreConfig, place: Place) -> Self {
         let clock = Clock::manual(START);
         let store = Store::open(&config, clock.clone()).await.expect("the store opens");
-        Self { store, clock, config, buses: Arc::new(Bus::memory), _place: place }
+        let buses = || (Bus::memory(), None);
+        Self { store, clock, config, buses: Arc::new(buses), _place: place }
     }
 
     /// Closes the store and opens it again, as a new process would.

@@ -122,3 +122,26 @@ async fn processes_start_and_followers_follow_without_their_redis() {
     let told = timeout(WAIT, to_the_end(stream, told)).await.expect("it ends");
     assert_eq!(told.durable().last(), Some(&"run.completed"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn text_that_redis_missed_for_long_is_withheld_and_leaves_no_gap() {
+    let two = Two::start("", IDLE).await;
+    let agent_id = two.a.agent(&asking(1, 1200, 100)).await;
+    let run_id = two.a.start(&agent_id, &json!("x")).await;
+    let mut here = (Stream::open(&two.a, Door::Rest, &run_id, "").await, Told::default());
+    let mut there = (Stream::open(&two.b, Door::Rest, &run_id, "").await, Told::default());
+    for (stream, told) in [&mut here, &mut there] {
+        until(stream, told, "run.requires_action", 1).await;
+    }
+    go_on(&two.a, &run_id).await;
+    until(&mut there.0, &mut there.1, "token", 3).await;
+    two.redis.kill();
+    // More than the process that drives the run keeps to send again.
+    until(&mut here.0, &mut here.1, "token", 320).await;
+    two.redis.restart();
+    let here = to_the_end(here.0, here.1).await;
+    let there = to_the_end(there.0, there.1).await;
+    assert_eq!((here.whole, here.torn), (1, 0), "at home it is whole");
+    assert_eq!((there.whole, there.torn), (0, 1), "a beginning came, and then the message");
+    assert_eq!(here.durable(), there.durable());
+}

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -105,7 +104,6 @@ impl Log {
             faults::point("before_intent");
         }
         let written = self.insist(entry).await.map_err(|error| self.give_up(&error))?;
-        let (written, sent) = written;
         let Written::Done { events, cancel_requested } = written else {
             tracing::info!(run_id = %self.lease.run_id, epoch = self.lease.epoch, "fenced");
             return Err(Stopped);
@@ -120,10 +118,6 @@ impl Log {
         if cancel_requested {
             self.cancel.cancel();
         }
-        if !begun.is_empty() && !self.may_act(sent) {
-            tracing::warn!(run_id = %self.lease.run_id, "stopped for too long to go on");
-            return Err(Stopped);
-        }
         let mut state = self.lock();
         state.open.extend(begun);
         state.open.retain(|step| !ended.contains(step));
@@ -132,25 +126,16 @@ impl Log {
 
     /// Writes, again and again while the database is away. A write whose answer was lost may have
     /// been done: the next try looks.
-    async fn insist(&self, entry: Arc<Entry>) -> Result<(Written, Instant)> {
+    async fn insist(&self, entry: Arc<Entry>) -> Result<Written> {
         let (lease, now) = (self.lease, self.engine.now());
         insist(|again| {
-            let (entry, sent) = (Arc::clone(&entry), Instant::now());
-            let written = self.engine.store().tx("engine.commit", move |tx| {
+            let entry = Arc::clone(&entry);
+            self.engine.store().tx("engine.commit", move |tx| {
                 let entry = Arc::clone(&entry);
                 Box::pin(async move { write_in(tx, lease, &entry, (now, again)).await })
-            });
-            async move { Ok((written.await?, sent)) }
+            })
         })
         .await
-    }
-
-    /// True when what was written at that time may still be acted upon. A process that was stopped
-    /// or cut off since then finds out by its own watch, for others may have taken the run. The
-    /// last part of the lease is left for effects that are on their way.
-    fn may_act(&self, sent: Instant) -> bool {
-        let engine = &self.engine;
-        engine.store().is_exclusive() || sent.elapsed() < engine.config().lease() * 7 / 10
     }
 
     fn give_up(&self, error: &Error) -> Stopped {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use runplane::cache::limits::Limiter;
+use runplane::cache::link::Link;
 use runplane::gateway::auth::{AuthLayer, Authenticator, Required};
 use runplane::gateway::dispatch::Dispatch;
 use runplane::gateway::health::Health;
@@ -234,7 +235,7 @@ async fn gate(kind: Kind, config: &Config, clock: &Clock) -> Outcome<(Gate, Opti
         Kind::Redis => {
             let redis = Redis::start();
             let config = Config::with(&redis.config())?;
-            let limiter = Limiter::new(&config.redis, clock.clone(), None)?;
+            let limiter = Limiter::new(Link::new(&config.redis)?, clock.clone(), None);
             limiter.start().await;
             Ok((Gate::new(limiter, limits, clock), Some(redis)))
         }

@@ -30,8 +30,11 @@ mod lasting;
 mod limits;
 mod openapi;
 mod oracle;
+#[cfg(feature = "faults")]
+mod points;
 mod probe;
 mod revocation;
+mod roles;
 mod runs;
 mod runtime;
 mod seeds;

@@ -1,21 +1,29 @@
-//! What may be lost: live frames of runs, on their way from the worker to those who follow; in
-//! `limits/` how often callers have called, and in `news.rs` which keys have changed. The journal
-//! in the store is the truth; a follower that misses a frame reads it there. Called by `engine` and
+//! What may be lost: live frames of runs, on their way from the worker to those who follow, and
+//! what processes have to tell each other; in `limits/` how often callers have called. The journal in
+//! the store is the truth; a follower that misses a frame reads it there. Called by `engine` and
 //! `gateway`, never asks the store.
 
+mod ears;
+mod frame;
 pub mod limits;
+pub mod link;
 mod memory;
-pub mod news;
+mod wire;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::kernel::Timestamp;
 
+use ears::Ears;
+use link::Link;
 use memory::{Memory, Reader};
+use wire::Wire;
 
 /// Position in a run's stream: `seq` names a durable event, `seq.n` the n-th live frame after it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,22 +78,47 @@ pub enum Received {
     Frame(Frame),
     /// Frames were dropped before they were read: catch up from the journal.
     Lagged,
+    /// Frames of other processes may not have come: catch up from what is kept and the journal.
+    Missed,
+    /// The journal has events up to this number, and the bus brought no later one; `i64::MAX`: the
+    /// run has ended.
+    Reached(i64),
 }
 
-/// The event bus. Delivery is at most once; order is that of the publisher.
-#[derive(Debug, Clone)]
+/// Live text that is kept for those who come late.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Pieces, in order.
+    pub tokens: Vec<Token>,
+    /// The last frame that was kept, of any kind: every piece before it is there.
+    pub top: EventId,
+    /// There is more after it.
+    pub more: bool,
+}
+
+/// What this process is told by another, and not a follower of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A key has changed, by its public part; none: any may have.
+    Key(Option<String>),
+    /// There is work.
+    Wake,
+    /// A run that is driven here is to stop.
+    Cancel(Uuid),
+}
+
+/// The event bus, within this process and, over Redis, between all of them. Delivery is at most
+/// once; order is that of the publisher. Run [`Bus::run`] beside it.
+#[derive(Clone)]
 pub struct Bus {
-    wire: Wire,
-}
-
-#[derive(Debug, Clone)]
-enum Wire {
-    Memory(Memory),
+    memory: Memory,
+    wire: Option<Arc<Wire>>,
 }
 
 /// One follower's place in the frames of a run.
-#[derive(Debug)]
 pub struct Subscription {
+    bus: Bus,
+    run_id: Uuid,
     reader: Reader,
 }
 
@@ -143,37 +176,97 @@ impl Bus {
     /// A bus within this process.
     #[must_use]
     pub fn memory() -> Self {
-        Self { wire: Wire::Memory(Memory::default()) }
+        Self::new(None)
     }
 
-    /// Sends a frame to those who follow the run. Live text is also kept for those who come back to
-    /// it, within limits.
+    /// A bus between all processes of one Redis; without one, within this process.
+    #[must_use]
+    pub fn new(link: Option<Link>) -> Self {
+        let memory = Memory::default();
+        let wire = link.map(|link| Arc::new(Wire::new(link, memory.clone())));
+        Self { memory, wire }
+    }
+
+    /// Sends a frame to those who follow the run, here at once and elsewhere soon. Live text is
+    /// also kept for those who come back to it, within limits. Never waits.
     pub fn publish(&self, run_id: Uuid, frame: Frame) {
-        match &self.wire {
-            Wire::Memory(memory) => memory.publish(run_id, frame),
-        }
+        self.memory.publish(run_id, frame);
     }
 
-    /// Says that nobody writes to the run for now: what is kept of it goes with its last follower.
+    /// Says that nobody writes to the run here for now: what is kept of it goes with its last
+    /// follower.
     pub fn retire(&self, run_id: Uuid) {
-        match &self.wire {
-            Wire::Memory(memory) => memory.retire(run_id),
-        }
+        self.memory.retire(run_id);
     }
 
-    /// Follows a run, from the oldest frame that is still kept.
+    /// Follows a run, from the oldest frame that is still kept here.
     #[must_use]
     pub fn subscribe(&self, run_id: Uuid) -> Subscription {
-        match &self.wire {
-            Wire::Memory(memory) => Subscription { reader: memory.subscribe(run_id) },
-        }
+        let reader = self.memory.subscribe(run_id);
+        Subscription { bus: self.clone(), run_id, reader }
     }
 
     /// How many runs the bus keeps anything of.
     #[must_use]
     pub fn runs(&self) -> usize {
-        match &self.wire {
-            Wire::Memory(memory) => memory.runs(),
+        self.memory.runs()
+    }
+
+    /// The runs that somebody subscribes to here.
+    #[must_use]
+    pub fn followed(&self) -> Vec<Uuid> {
+        self.memory.followed()
+    }
+
+    /// Tells subscribers that the journal of the run has events up to `seq`, or with `i64::MAX`
+    /// that the run has ended. Whoever got these over the bus is not told.
+    pub fn reached(&self, run_id: Uuid, seq: i64) {
+        self.memory.heard(run_id, frame::Word::Reached(seq));
+    }
+
+    /// Tells the other processes that a key has changed, by its public part, or any may have.
+    pub fn tell_key(&self, public: Option<&str>) {
+        if let Some(wire) = &self.wire {
+            wire.say(wire::KEYS.to_owned(), public.unwrap_or(wire::ALL).to_owned());
+        }
+    }
+
+    /// Tells the other processes that there is work. Many wishes within some milliseconds are one.
+    pub fn wake(&self) {
+        if let Some(wire) = &self.wire {
+            wire.wake();
+        }
+    }
+
+    /// Tells the process of a worker that a run which it drives is to stop.
+    pub fn tell_cancel(&self, worker: Uuid, run_id: Uuid) {
+        if let Some(wire) = &self.wire {
+            wire.say(wire::control(worker), run_id.to_string());
+        }
+    }
+
+    /// From now on the worker of this process has this id.
+    pub fn listen_for(&self, worker: Uuid) {
+        if let Some(wire) = &self.wire {
+            wire.worker.send_replace(Some(worker));
+        }
+    }
+
+    /// Carries what is said between processes until `stop`. What others say, and no follower of a
+    /// run, is handed to `heard`.
+    pub async fn run(
+        &self,
+        heard: impl Fn(Heard) -> BoxFuture<'static, ()>,
+        stop: &CancellationToken,
+    ) {
+        let Some(wire) = &self.wire else {
+            stop.cancelled().await;
+            return;
+        };
+        let ears = Ears::new(wire, heard);
+        tokio::select! {
+            () = wire.speak(stop) => {}
+            () = ears.listen() => {}
         }
     }
 }
@@ -182,6 +275,12 @@ impl Subscription {
     /// The next frame, when there is one. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Received {
         self.reader.next().await
+    }
+
+    /// What is kept outside this process after a position; `None` without a Redis and while it is
+    /// away.
+    pub async fn kept(&self, after: EventId) -> Option<Kept> {
+        self.bus.wire.as_ref()?.kept(self.run_id, after).await
     }
 }
 

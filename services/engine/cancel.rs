@@ -10,7 +10,7 @@ use super::journal::append;
 use super::state::{Status, sources};
 use crate::cache::Durable;
 use crate::kernel::ids::{self, Kind};
-use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
+use crate::kernel::{Error, Reason, Result, Scope, Timestamp, faults};
 use crate::store::{Tx, moves, queue, runs};
 
 /// What came of asking for a cancel.
@@ -19,6 +19,8 @@ pub struct AskedCancel {
     run_id: Uuid,
     status: Status,
     events: Vec<Durable>,
+    /// Who drives the run.
+    worker: Option<Uuid>,
 }
 
 impl Engine {
@@ -40,8 +42,13 @@ impl Engine {
 
     /// Tells worker and followers of a cancel that was asked for, once that is committed.
     pub fn cancel_asked(&self, asked: AskedCancel) {
+        faults::point("in_cancel");
         self.publish(asked.run_id, asked.events);
         self.slots().cancel(asked.run_id);
+        // A word that is lost is made up for by the worker's heartbeat and its next commit.
+        if let Some(worker) = asked.worker {
+            self.inner.bus.tell_cancel(worker, asked.run_id);
+        }
     }
 }
 
@@ -56,7 +63,7 @@ pub async fn ask_cancel(
     run_id: Uuid,
     now: Timestamp,
 ) -> Result<AskedCancel> {
-    let Some((seq, leased)) = queue::request_cancel(tx, scope, run_id, now).await? else {
+    let Some((seq, worker)) = queue::request_cancel(tx, scope, run_id, now).await? else {
         return asked_before(tx, scope, run_id).await;
     };
     let step = moves::Step {
@@ -69,11 +76,11 @@ pub async fn ask_cancel(
     }
     let draft = Change::to(run_id, Status::Cancelling).draft(Status::Cancelling.event())?;
     let mut events = append(tx, run_id, seq, &[draft], now).await?;
-    if leased {
-        return Ok(AskedCancel { run_id, status: Status::Cancelling, events });
+    if worker.is_some() {
+        return Ok(AskedCancel { run_id, status: Status::Cancelling, events, worker });
     }
     events.extend(force(tx, run_id, now).await?);
-    Ok(AskedCancel { run_id, status: Status::Cancelled, events })
+    Ok(AskedCancel { run_id, status: Status::Cancelled, events, worker })
 }
 
 /// Ends a run whose cancel was asked for, whoever holds it. No events: it has ended.
@@ -88,7 +95,7 @@ async fn asked_before(tx: &Tx, scope: Scope, run_id: Uuid) -> Result<AskedCancel
     let place = moves::place(tx, scope, run_id).await?.ok_or_else(|| runs::not_found(run_id))?;
     match Status::parse(&place.status) {
         Some(status @ (Status::Cancelling | Status::Cancelled)) => {
-            Ok(AskedCancel { run_id, status, events: Vec::new() })
+            Ok(AskedCancel { run_id, status, events: Vec::new(), worker: None })
         }
         _ => {
             let id = ids::format(Kind::Run, run_id);

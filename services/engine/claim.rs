@@ -13,10 +13,14 @@ use super::events::{Change, Draft};
 use super::state::{CLAIMABLE, Status};
 use crate::cache::Durable;
 use crate::kernel::spec::AgentSpec;
-use crate::kernel::{Error, Result, Scope, Timestamp};
+use crate::kernel::{Error, Result, Scope, Timestamp, faults};
+use crate::store::claims::{self, Claimed, Claimer};
 use crate::store::moves::Started;
-use crate::store::queue::Claimed;
 use crate::store::{Tx, agents, events, inbox, lanes, moves, queue, steps, workers};
+
+/// Version of the journal that this program writes, and the newest that it can read. Whoever
+/// changes what stands in it so that older programs misread it adds one.
+pub(super) const JOURNAL_VERSION: i32 = 1;
 
 /// What a round of claiming found.
 pub(super) struct Round {
@@ -38,13 +42,15 @@ pub(super) struct Taken {
 impl Engine {
     /// Takes up to `most` runs for the worker; `None` when the worker has been reaped.
     pub(super) async fn claim(&self, worker: Uuid, most: usize) -> Result<Option<Round>> {
-        let now = self.now();
+        let claimer = Claimer { worker, version: JOURNAL_VERSION, now: self.now() };
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        self.store()
-            .tx("engine.claim", move |tx| {
-                Box::pin(async move { claim_in(tx, worker, most, now).await })
-            })
-            .await
+        let claim =
+            self.store().tx("engine.claim", move |tx| Box::pin(claim_in(tx, claimer, most)));
+        let round = claim.await?;
+        if round.as_ref().is_some_and(|round| !round.taken.is_empty()) {
+            faults::point("after_claim");
+        }
+        Ok(round)
     }
 
     /// What the loop is told of a run that was taken.
@@ -74,11 +80,12 @@ impl Engine {
     }
 }
 
-async fn claim_in(tx: &Tx, worker: Uuid, most: i64, now: Timestamp) -> Result<Option<Round>> {
-    if !workers::hold(tx, worker).await? {
+async fn claim_in(tx: &Tx, claimer: Claimer, most: i64) -> Result<Option<Round>> {
+    if !workers::hold(tx, claimer.worker).await? {
         return Ok(None);
     }
-    let (claimed, more) = take(tx, worker, most, now).await?;
+    let now = claimer.now;
+    let (claimed, more) = take(tx, claimer, most).await?;
     let ids: Vec<Uuid> = claimed.iter().map(|claimed| claimed.lease.run_id).collect();
     let from = CLAIMABLE.map(Status::as_str);
     let started = moves::start(tx, &ids, Status::InProgress.as_str(), &from, now).await?;
@@ -105,8 +112,8 @@ fn row(taken: &Taken) -> events::New<'_> {
 }
 
 /// Leases runs, a fair share to each lane.
-async fn take(tx: &Tx, worker: Uuid, most: i64, now: Timestamp) -> Result<(Vec<Claimed>, bool)> {
-    let lanes = lanes::ready(tx, now, most).await?;
+async fn take(tx: &Tx, claimer: Claimer, most: i64) -> Result<(Vec<Claimed>, bool)> {
+    let lanes = lanes::ready(tx, claimer, most).await?;
     let (mut all, mut more) = (Vec::new(), false);
     let count = i64::try_from(lanes.len()).unwrap_or(i64::MAX).max(1);
     let share = (most / count).max(1);
@@ -118,11 +125,11 @@ async fn take(tx: &Tx, worker: Uuid, most: i64, now: Timestamp) -> Result<(Vec<C
             continue;
         }
         let claimed = if lane.capped {
-            choose(tx, worker, lane.scope, most, now).await?
+            choose(tx, claimer, lane.scope, most).await?
         } else {
-            queue::claim(tx, worker, lane, most, now).await?
+            claims::claim(tx, claimer, lane, most).await?
         };
-        lanes::served(tx, lane.scope, now).await?;
+        lanes::served(tx, lane.scope, claimer.now).await?;
         let got = i64::try_from(claimed.len()).unwrap_or(most);
         more |= got == most && most < room;
         left -= got;
@@ -133,26 +140,20 @@ async fn take(tx: &Tx, worker: Uuid, most: i64, now: Timestamp) -> Result<(Vec<C
 
 /// Leases up to `most` runs of a lane in which runs are ready whose keys have caps of their own: of
 /// each key as many as it has room for, in the order that all of them have together.
-async fn choose(
-    tx: &Tx,
-    worker: Uuid,
-    scope: Scope,
-    most: i64,
-    now: Timestamp,
-) -> Result<Vec<Claimed>> {
-    let mut candidates = queue::first(tx, scope, None, most, now).await?;
-    for key in lanes::capped(tx, scope, now, most).await? {
+async fn choose(tx: &Tx, claimer: Claimer, scope: Scope, most: i64) -> Result<Vec<Claimed>> {
+    let mut candidates = claims::first(tx, claimer, scope, None, most).await?;
+    for key in lanes::capped(tx, claimer, scope, most).await? {
         // Asked again, for now the key is held.
         let room = key.cap - queue::leased_of_key(tx, key.key_id).await?;
         if room > 0 {
             let most = most.min(room);
-            candidates.extend(queue::first(tx, scope, Some(key.key_id), most, now).await?);
+            candidates.extend(claims::first(tx, claimer, scope, Some(key.key_id), most).await?);
         }
     }
     candidates.sort_unstable();
     candidates.truncate(usize::try_from(most).unwrap_or(usize::MAX));
     let runs: Vec<Uuid> = candidates.iter().map(|candidate| candidate.run_id).collect();
-    queue::lease(tx, worker, &runs).await
+    claims::lease(tx, claimer, &runs).await
 }
 
 /// Reads what a claim goes on with, and says which event tells of it.

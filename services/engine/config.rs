@@ -13,6 +13,16 @@ impl EngineConfig {
         Duration::from_millis(self.heartbeat_ms.max(1))
     }
 
+    /// Time between two looks at what is followed; with [`Self::grace`] it makes `idle_ms`.
+    pub(super) fn look(&self) -> Duration {
+        self.idle().saturating_sub(self.grace())
+    }
+
+    /// How long a follower that is behind the journal waits for the bus to bring what it lacks.
+    pub(super) fn grace(&self) -> Duration {
+        self.idle() / 4
+    }
+
     pub(super) fn idle(&self) -> Duration {
         Duration::from_millis(self.idle_ms.max(1))
     }

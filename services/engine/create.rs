@@ -13,7 +13,7 @@ use super::events::{Change, Draft};
 use super::state::Status;
 use crate::kernel::ids;
 use crate::kernel::spec::AgentSpec;
-use crate::kernel::{Error, Result, Scope, Timestamp};
+use crate::kernel::{Error, Result, Scope, Timestamp, faults};
 use crate::store::{Tx, events, labels, moves, queue};
 
 /// What is to be run.
@@ -148,7 +148,8 @@ impl Engine {
 
     /// Tells the worker that a prepared run was committed.
     pub fn created(&self, prepared: &Prepared) {
+        faults::point("in_create");
         prepared.admission.committed(&self.inner.caps);
-        self.inner.work.notify_one();
+        self.ready();
     }
 }

@@ -58,7 +58,9 @@ impl Driver {
         if let Err(error) = self.settle(ended).await {
             complain("settle", Some(lease.run_id), &error);
             // When that fails too, the heartbeat finds the lease.
-            let _ = self.log.release(Release::Stalled).await;
+            if self.log.release(Release::Stalled).await.is_err() {
+                self.engine.slots().owe(lease);
+            }
         }
         let full = self.engine.slots().count() >= self.engine.config().concurrent_runs;
         self.engine.slots().remove(lease);

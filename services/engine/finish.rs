@@ -12,7 +12,7 @@ use super::events::{Change, Draft, End, RequiredAction};
 use super::journal::{Entry, Log, append, insist};
 use super::state::{Status, sources};
 use crate::cache::Durable;
-use crate::kernel::{Error, Result, Timestamp};
+use crate::kernel::{Error, Result, Timestamp, faults};
 use crate::store::queue::{Lease, Passed, Release};
 use crate::store::{Tx, moves, queue, steps};
 
@@ -58,7 +58,10 @@ impl Log {
             .store()
             .tx("engine.release", move |tx| Box::pin(queue::release(tx, lease, how, now)))
             .await?;
-        self.engine.inner.work.notify_one();
+        if self.shutdown.is_cancelled() {
+            faults::point("in_drain");
+        }
+        self.engine.ready();
         Ok(())
     }
 
@@ -66,6 +69,10 @@ impl Log {
         commit.intents.clear();
         let entry = Arc::new(self.entry(commit)?);
         let (lease, now, fate) = (self.lease, self.engine.now(), Arc::new(fate));
+        let ends = matches!(*fate, Fate::End(_));
+        if ends {
+            faults::point("before_finish");
+        }
         let settled = insist(|_| {
             let (entry, fate) = (Arc::clone(&entry), Arc::clone(&fate));
             self.engine.store().tx("engine.finish", move |tx| {
@@ -74,7 +81,10 @@ impl Log {
             })
         });
         match settled.await? {
-            Settled::Done(events) => self.committed(&events),
+            Settled::Done(events) => {
+                faults::point(if ends { "after_finish_before_publish" } else { "in_park" });
+                self.committed(&events);
+            }
             Settled::NotCancelled => self.release(Release::Orderly).await?,
             // Lost, or done by a try whose answer was lost: followers read it in the journal.
             Settled::Fenced => {}

@@ -1,14 +1,21 @@
 //! Following a run: first what the journal has after the caller's position, then what comes over
 //! the bus, without gap or repeat, to the terminal event. The journal is the truth: a gap in the
-//! bus, or its silence, sends the follower back there. Called by the services; a follower that goes
-//! away stops nothing.
+//! bus sends the follower back there, and so does the look of `watch.rs`. Called by the services; a
+//! follower that goes away stops nothing.
+//!
+//! **Live text has no gap.** The text that a follower gets of one message begins at its first byte,
+//! or where its caller has come to, and each piece goes on where the last one ended. When a piece
+//! is missing, what is kept in Redis is looked at once; when that does not help, later pieces are
+//! withheld until the message itself comes, which has all of the text. Nobody is asked for what is
+//! missing: the worker's process sends the text of its runs again after an outage anyway.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -16,23 +23,44 @@ use super::Engine;
 use super::events::Event;
 use super::state::{Status, ends_log};
 use crate::cache::{Durable, EventId, Frame, Received, Subscription, Token};
-use crate::kernel::{Error, Result, Scope, faults};
+use crate::kernel::{Error, Result, Scope};
 use crate::store::{Store, events, moves, runs};
 
 const PAGE: u64 = 200;
+
+/// What there is to look at before more is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Nothing.
+    No,
+    /// The journal, and the live text after its end: committed events supersede the text before.
+    Journal,
+    /// The journal, with the live text before each event: the follower was there, and shall have
+    /// it. An event of which the bus brings the text yet is left for a moment.
+    All,
+    /// The same, but nothing is left.
+    Late,
+}
 
 /// One follower.
 struct Follower {
     store: Store,
     bus: Subscription,
     run_id: Uuid,
-    idle: Duration,
-    /// The last event that was handed out.
+    /// The last event that was made ready, or handed out.
     at: EventId,
-    /// The journal may have more than was read.
-    behind: bool,
+    /// The message that live text has come of, and how many bytes.
+    text: Option<(Arc<str>, usize)>,
+    /// The message of which a piece is missing, for which has been looked.
+    torn: Option<Arc<str>>,
+    look: Look,
+    /// The journal has an event with this number; when the bus has not brought it by then, it is
+    /// read.
+    awaited: Option<(i64, Instant)>,
+    /// How long such an event is awaited.
+    grace: Duration,
     ready: VecDeque<Event>,
-    /// Live text that follows an event which is still to be read.
+    /// Live text before which something else is still to be read.
     held: Option<Token>,
     /// Fires when this process drives no run any more: then the journal has the last word.
     closing: CancellationToken,
@@ -65,9 +93,12 @@ impl Engine {
             store: self.store().clone(),
             bus,
             run_id,
-            idle: self.config().idle(),
             at: after,
-            behind: true,
+            text: None,
+            torn: None,
+            look: Look::Journal,
+            awaited: None,
+            grace: self.config().grace(),
             ready: VecDeque::new(),
             held: None,
             closing: self.inner.closing.clone(),
@@ -86,14 +117,13 @@ impl Follower {
     async fn next(&mut self) -> Option<Result<Event>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                self.at = event.id;
                 self.ended = ends_log(&event.r#type);
                 return Some(Ok(event));
             }
             if self.ended {
                 return None;
             }
-            if self.behind {
+            if self.look != Look::No {
                 if let Err(error) = self.catch_up().await {
                     self.ended = true;
                     return Some(Err(error));
@@ -108,51 +138,146 @@ impl Follower {
     }
 
     async fn listen(&mut self) {
-        // The owner of the run may die between a commit and telling of it.
-        let idle = if faults::without("idle_poll") { Duration::MAX } else { self.idle };
+        self.awaited = self.awaited.filter(|(seq, _)| *seq > self.at.seq);
+        let late = self.awaited.map(|(_, until)| until);
+        let waiting = async {
+            match late {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
         let received = tokio::select! {
             biased;
-            received = timeout(idle, self.bus.next()) => received,
+            received = self.bus.next() => received,
+            () = waiting => {
+                (self.look, self.awaited) = (Look::Late, None);
+                return;
+            }
             () = self.closing.cancelled() => {
-                (self.behind, self.closed) = (true, true);
+                (self.look, self.closed) = (Look::Journal, true);
                 return;
             }
         };
         match received {
-            Ok(Received::Frame(Frame::Durable(event))) => self.durable(event),
-            Ok(Received::Frame(Frame::Token(token))) => self.token(token),
-            Ok(Received::Lagged) | Err(_) => self.behind = true,
+            Received::Frame(Frame::Durable(event)) if event.seq == self.at.seq + 1 => {
+                self.durable(event);
+            }
+            Received::Frame(Frame::Durable(event)) if event.seq > self.at.seq => {
+                self.look = Look::All;
+            }
+            Received::Frame(Frame::Token(token)) => self.live(token),
+            Received::Lagged => (self.look, self.torn) = (Look::Journal, None),
+            Received::Missed => (self.look, self.torn) = (Look::All, None),
+            Received::Reached(seq) => self.wait_for(seq),
+            Received::Frame(Frame::Durable(_)) => {}
         }
     }
 
     async fn catch_up(&mut self) -> Result<()> {
+        let look = std::mem::replace(&mut self.look, Look::No);
         let rows = events::after(self.store.read(), self.run_id, self.at.seq, PAGE).await?;
-        self.behind = u64::try_from(rows.len()).unwrap_or(PAGE) == PAGE;
-        self.ready.extend(rows.into_iter().map(|row| Event::from(Durable::from(row))));
-        if let Some(token) = self.held.take() {
-            let last = self.ready.back().map_or(self.at, |event| event.id);
-            // Else it is superseded, or its event is further on.
-            if last.seq == token.id.seq && last < token.id {
-                self.ready.push_back(token.into());
+        if u64::try_from(rows.len()).unwrap_or(PAGE) == PAGE {
+            self.look = look;
+        }
+        let rows = rows.into_iter().map(Durable::from);
+        if look == Look::Journal {
+            rows.for_each(|event| self.durable(event));
+            if self.look == Look::No && !self.is_over() && !self.closed {
+                let kept = self.bus.kept(self.at).await.unwrap_or_default();
+                kept.tokens.into_iter().for_each(|token| self.text(token));
             }
+        } else {
+            self.merge(rows, look).await;
+        }
+        if self.look == Look::No
+            && let Some(token) = self.held.take()
+        {
+            self.text(token);
         }
         Ok(())
     }
 
-    fn durable(&mut self, event: Durable) {
-        if event.seq == self.at.seq + 1 {
-            self.ready.push_back(event.into());
-        } else if event.seq > self.at.seq {
-            self.behind = true;
+    /// Makes events ready, each after the live text before it. What is kept was read later than the
+    /// journal: an event that is not in it yet has text on its way.
+    async fn merge(&mut self, rows: impl Iterator<Item = Durable>, look: Look) {
+        let before = self.at;
+        let kept = self.bus.kept(before).await;
+        let known = kept.as_ref().filter(|_| look == Look::All).map(|kept| kept.top.seq);
+        let kept = kept.unwrap_or_default();
+        let mut tokens = kept.tokens.into_iter().peekable();
+        for event in rows {
+            if known.is_some_and(|known| event.seq > known) {
+                // Of very much text, the next part.
+                let more = kept.more && self.at > before;
+                self.look = if more { look } else { Look::No };
+                self.wait_for(event.seq);
+                break;
+            }
+            while let Some(token) = tokens.next_if(|token| token.id < EventId::durable(event.seq)) {
+                self.text(token);
+            }
+            self.durable(event);
+        }
+        tokens.for_each(|token| self.text(token));
+    }
+
+    /// The journal has this event: it is read when the bus does not bring it soon.
+    fn wait_for(&mut self, seq: i64) {
+        if seq > self.at.seq {
+            self.awaited.get_or_insert((seq, Instant::now() + self.grace));
         }
     }
 
-    fn token(&mut self, token: Token) {
-        if token.id.seq > self.at.seq {
-            self.behind = true;
-            self.held = Some(token);
-        } else if token.id.seq == self.at.seq && token.id > self.at {
+    /// True when the terminal event is ready.
+    fn is_over(&self) -> bool {
+        self.ready.back().is_some_and(|event| ends_log(&event.r#type))
+    }
+
+    /// The next committed event.
+    fn durable(&mut self, event: Durable) {
+        // The text that another attempt began is void.
+        if &*event.r#type == "run.resumed" {
+            self.text = None;
+        }
+        self.at = EventId::durable(event.seq);
+        self.ready.push_back(event.into());
+    }
+
+    /// Live text as it comes.
+    fn live(&mut self, token: Token) {
+        if self.is_next(&token) {
+            return self.text(token);
+        }
+        if token.id <= self.at {
+            return;
+        }
+        if token.id.seq == self.at.seq {
+            if self.torn.as_ref() == Some(&token.step_id) {
+                return;
+            }
+            self.torn = Some(Arc::clone(&token.step_id));
+        }
+        self.look = Look::All;
+        self.held = Some(token);
+    }
+
+    /// Makes live text ready when it is the next.
+    fn text(&mut self, token: Token) {
+        if self.is_next(&token) {
+            self.text = Some((Arc::clone(&token.step_id), token.offset + token.delta.len()));
+            self.at = token.id;
             self.ready.push_back(token.into());
         }
+    }
+
+    /// True for the beginning of a message, and for what comes right after the text before it.
+    fn is_next(&self, token: &Token) -> bool {
+        let goes_on = match &self.text {
+            Some((step_id, end)) if *step_id == token.step_id => *end == token.offset,
+            Some(_) => token.offset == 0,
+            // Only the caller knows what it has: up to its position, whatever was there.
+            None => token.offset == 0 || token.id.n == self.at.n + 1,
+        };
+        goes_on && token.id.seq == self.at.seq && token.id > self.at
     }
 }

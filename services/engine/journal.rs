@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ use super::live::Live;
 use super::{Engine, complain};
 use crate::cache::Durable;
 use crate::kernel::ids::{self, Kind};
-use crate::kernel::{Error, Reason, Result, Timestamp};
+use crate::kernel::{Error, Reason, Result, Timestamp, faults};
 use crate::store::queue::Lease;
 use crate::store::{Tx, events, moves, queue, steps};
 
@@ -100,14 +101,28 @@ impl Log {
         let begun: Vec<_> = commit.intents.iter().map(|i| (i.step, i.call)).collect();
         let ended: Vec<_> = commit.finished.iter().map(|f| (f.step, f.call)).collect();
         let entry = Arc::new(self.entry(commit).map_err(|error| self.give_up(&error))?);
+        if !begun.is_empty() {
+            faults::point("before_intent");
+        }
         let written = self.insist(entry).await.map_err(|error| self.give_up(&error))?;
+        let (written, sent) = written;
         let Written::Done { events, cancel_requested } = written else {
             tracing::info!(run_id = %self.lease.run_id, epoch = self.lease.epoch, "fenced");
             return Err(Stopped);
         };
+        if !begun.is_empty() {
+            faults::point("after_intent");
+        }
+        if !events.is_empty() {
+            faults::point("after_commit_before_publish");
+        }
         self.committed(&events);
         if cancel_requested {
             self.cancel.cancel();
+        }
+        if !begun.is_empty() && !self.may_act(sent) {
+            tracing::warn!(run_id = %self.lease.run_id, "stopped for too long to go on");
+            return Err(Stopped);
         }
         let mut state = self.lock();
         state.open.extend(begun);
@@ -117,16 +132,25 @@ impl Log {
 
     /// Writes, again and again while the database is away. A write whose answer was lost may have
     /// been done: the next try looks.
-    async fn insist(&self, entry: Arc<Entry>) -> Result<Written> {
+    async fn insist(&self, entry: Arc<Entry>) -> Result<(Written, Instant)> {
         let (lease, now) = (self.lease, self.engine.now());
         insist(|again| {
-            let entry = Arc::clone(&entry);
-            self.engine.store().tx("engine.commit", move |tx| {
+            let (entry, sent) = (Arc::clone(&entry), Instant::now());
+            let written = self.engine.store().tx("engine.commit", move |tx| {
                 let entry = Arc::clone(&entry);
                 Box::pin(async move { write_in(tx, lease, &entry, (now, again)).await })
-            })
+            });
+            async move { Ok((written.await?, sent)) }
         })
         .await
+    }
+
+    /// True when what was written at that time may still be acted upon. A process that was stopped
+    /// or cut off since then finds out by its own watch, for others may have taken the run. The
+    /// last part of the lease is left for effects that are on their way.
+    fn may_act(&self, sent: Instant) -> bool {
+        let engine = &self.engine;
+        engine.store().is_exclusive() || sent.elapsed() < engine.config().lease() * 7 / 10
     }
 
     fn give_up(&self, error: &Error) -> Stopped {
@@ -357,7 +381,7 @@ mod tests {
         engine.create(SCOPE, new).await.unwrap();
         let (worker, now) = (Uuid::max(), engine.now());
         store
-            .tx("test", move |tx| Box::pin(workers::register(tx, worker, now, now)))
+            .tx("test", move |tx| Box::pin(workers::register(tx, worker, 0, now, now)))
             .await
             .unwrap();
         let round = engine.claim(worker, 1).await.unwrap().unwrap();

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::cache::{Bus, Durable, EventId, Frame, Token};
-use crate::kernel::Clock;
+use crate::kernel::{Clock, faults};
 
 const EVERY: Duration = Duration::from_millis(20);
 const BYTES: usize = 1024;
@@ -85,6 +85,7 @@ impl Live {
 
     fn flush(&self, state: &mut State) {
         let Some(Waiting { step_id, offset, text }) = state.waiting.take() else { return };
+        faults::point("mid_delta");
         state.last.n += 1;
         let (id, delta, at) = (state.last, text.into(), self.clock.now());
         self.bus.publish(self.run_id, Frame::Token(Token { id, step_id, offset, delta, at }));

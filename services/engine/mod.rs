@@ -22,9 +22,11 @@ pub mod state;
 pub mod submit;
 mod sweep;
 mod wait;
+mod watch;
 mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use moka::future::Cache;
 use tokio::sync::Notify;
@@ -68,6 +70,8 @@ struct Inner {
     caps: Caps,
     /// There may be work.
     work: Notify,
+    /// This process takes runs.
+    takes: AtomicBool,
     /// The runs that this process drives.
     slots: Slots,
     /// This process drives no run any more: who waits for one here waits in vain.
@@ -86,6 +90,7 @@ impl Engine {
             specs: Cache::new(SPECS_MAX),
             caps: Caps::new(),
             work: Notify::new(),
+            takes: AtomicBool::new(true),
             slots: Slots::default(),
             closing: CancellationToken::new(),
         };

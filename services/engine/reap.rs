@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Engine;
-use crate::kernel::{Result, Timestamp};
+use crate::kernel::{Result, Timestamp, faults};
+use crate::store::workers::Sight;
 use crate::store::{Tx, queue, workers};
 
 /// What one worker has seen of the others.
@@ -20,21 +21,13 @@ pub(super) struct Observations {
     by_worker: HashMap<Uuid, (i64, Instant)>,
 }
 
-/// A worker as the database has it.
-#[derive(Debug, Clone, Copy)]
-struct Sight {
-    id: Uuid,
-    beat: i64,
-    lease_over: bool,
-}
-
 impl Observations {
     pub(super) fn new(heartbeat: Duration) -> Self {
         Self { heartbeat, looked: None, by_worker: HashMap::new() }
     }
 
     /// The workers that are gone, each with the beat that it stood still at.
-    fn look(&mut self, sights: &[Sight], at: Instant) -> Vec<(Uuid, i64)> {
+    fn look(&mut self, sights: &[Sight], (at, now): (Instant, Timestamp)) -> Vec<(Uuid, i64)> {
         // Whoever did not look for a while does not know what happened meanwhile.
         let gap = self.looked.is_some_and(|looked| at.duration_since(looked) > self.heartbeat * 2);
         if gap {
@@ -44,11 +37,11 @@ impl Observations {
         self.by_worker.retain(|id, _| sights.iter().any(|sight| sight.id == *id));
         let patience = self.heartbeat * 5 / 2;
         let mut gone = Vec::new();
-        for Sight { id, beat, lease_over } in sights.iter().copied() {
+        for Sight { id, beat, lease_until } in sights.iter().copied() {
             let seen = self.by_worker.entry(id).or_insert((beat, at));
             if seen.0 != beat {
                 *seen = (beat, at);
-            } else if lease_over && at.duration_since(seen.1) >= patience {
+            } else if lease_until < now && at.duration_since(seen.1) >= patience {
                 gone.push((id, beat));
             }
         }
@@ -58,20 +51,19 @@ impl Observations {
 
 impl Engine {
     /// Looks at the other workers and reaps those that are gone.
-    pub(super) async fn reap(&self, own: Uuid, observations: &mut Observations) -> Result<()> {
+    pub(super) async fn reap(
+        &self,
+        others: &[Sight],
+        observations: &mut Observations,
+    ) -> Result<()> {
         let now = self.now();
-        let rows = workers::list(self.store().read()).await?;
-        let sights: Vec<Sight> = rows
-            .iter()
-            .filter(|row| row.id != own)
-            .map(|row| Sight { id: row.id, beat: row.beat, lease_over: row.lease_until < now.0 })
-            .collect();
-        for (id, beat) in observations.look(&sights, Instant::now()) {
+        for (id, beat) in observations.look(others, (Instant::now(), now)) {
             if let Some(runs) =
                 self.store().tx("engine.reap", move |tx| Box::pin(reap(tx, id, beat, now))).await?
             {
+                faults::point("in_reap");
                 tracing::warn!(worker = %id, runs, "a worker is gone, its runs go on elsewhere");
-                self.inner.work.notify_one();
+                self.ready();
             }
         }
         Ok(())
@@ -92,13 +84,16 @@ mod tests {
     const BEAT: Duration = Duration::from_secs(3);
 
     fn sight(beat: i64, lease_over: bool) -> Sight {
-        Sight { id: Uuid::max(), beat, lease_over }
+        Sight { id: Uuid::max(), beat, lease_until: Timestamp(if lease_over { 0 } else { 2 }) }
     }
 
     fn gone_after(sights: &[(u64, Sight)]) -> Vec<u64> {
         let (mut observations, start) = (Observations::new(BEAT), Instant::now());
         let look = |(second, sight): &(u64, Sight)| {
-            let gone = observations.look(&[*sight], start + Duration::from_secs(*second));
+            let gone = {
+                let at = start + Duration::from_secs(*second);
+                observations.look(&[*sight], (at, Timestamp(1)))
+            };
             (!gone.is_empty()).then_some(*second)
         };
         sights.iter().filter_map(look).collect()

@@ -1,7 +1,7 @@
 //! The runs that this process drives, and how each is told that something has come over it. Held by
 //! the engine; filled by `worker.rs`, read by `cancel.rs` and `sweep.rs`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -36,6 +36,8 @@ pub(super) struct Slot {
 #[derive(Default)]
 pub(super) struct Slots {
     by_run: Mutex<HashMap<Uuid, Slot>>,
+    /// Claims that were driven and could not be given back.
+    owed: Mutex<HashSet<Lease>>,
 }
 
 impl Slots {
@@ -93,6 +95,24 @@ impl Slots {
     pub(super) fn leases(&self) -> Vec<Lease> {
         let lease = |(run_id, slot): (&Uuid, &Slot)| Lease { run_id: *run_id, epoch: slot.epoch };
         self.lock().iter().map(lease).collect()
+    }
+
+    /// Notes a claim that was driven and could not be given back.
+    pub(super) fn owe(&self, lease: Lease) {
+        self.owed().insert(lease);
+    }
+
+    pub(super) fn is_owed(&self, lease: Lease) -> bool {
+        self.owed().contains(&lease)
+    }
+
+    /// Forgets those that the database no longer has.
+    pub(super) fn owe_only(&self, held: &[(Lease, bool)]) {
+        self.owed().retain(|lease| held.iter().any(|(held, _)| held == lease));
+    }
+
+    fn owed(&self) -> MutexGuard<'_, HashSet<Lease>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Slot>> {

@@ -11,7 +11,7 @@ use super::Engine;
 use super::attempt::Submitted;
 use super::state::{Status, sources};
 use crate::kernel::ids::{self, Kind};
-use crate::kernel::{Error, Reason, Result, Scope, Timestamp};
+use crate::kernel::{Error, Reason, Result, Scope, Timestamp, faults};
 use crate::store::{Tx, inbox, moves, queue, runs};
 
 /// The output of one call.
@@ -65,8 +65,9 @@ impl Engine {
 
     /// Wakes a worker when a run that outputs were handed over to goes on, once that is committed.
     pub fn submitted(&self, status: Status) {
+        faults::point("in_submit");
         if status == Status::InProgress {
-            self.inner.work.notify_one();
+            self.ready();
         }
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::cancel::force;
+use super::claim::JOURNAL_VERSION;
 use super::events::End;
 use super::finish::{Conclusion, conclude};
 use super::slots::Stop;
@@ -17,11 +18,20 @@ use crate::kernel::{Error, Result, Timestamp};
 use crate::store::{Tx, moves, queue};
 
 impl Engine {
-    /// Ends what is due.
-    pub(super) async fn sweep(&self) -> Result<()> {
+    /// Looks what there is to do that nobody has told of, and ends what is due; true when runs are
+    /// ready.
+    pub(super) async fn look(&self) -> Result<bool> {
         let now = self.now();
-        let (cancel, overdue) = (self.config().cancel_ms, self.config().overdue_ms);
-        self.slots().stop_overdue(before(now, overdue));
+        self.slots().stop_overdue(before(now, self.config().overdue_ms));
+        let since = before(now, self.config().cancel_ms);
+        let seen = queue::outlook(self.store().read(), JOURNAL_VERSION, since, now).await?;
+        if seen.due {
+            self.sweep(since, now).await?;
+        }
+        Ok(seen.ready)
+    }
+
+    async fn sweep(&self, since: Timestamp, now: Timestamp) -> Result<()> {
         for run_id in queue::due(self.store().read(), now).await? {
             let events = self
                 .store()
@@ -29,7 +39,7 @@ impl Engine {
                 .await?;
             self.publish(run_id, events);
         }
-        for run_id in queue::unconfirmed(self.store().read(), before(now, cancel)).await? {
+        for run_id in queue::unconfirmed(self.store().read(), since).await? {
             let events = self
                 .store()
                 .tx("engine.force_cancel", move |tx| Box::pin(force(tx, run_id, now)))

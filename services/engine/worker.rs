@@ -12,13 +12,15 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::attempt::Drive;
-use super::claim::Taken;
+use super::claim::{JOURNAL_VERSION, Taken};
 use super::drive::Driver;
+use super::journal::insist;
 use super::reap::Observations;
 use super::slots::Stop;
 use super::{Engine, complain};
 use crate::kernel::{Result, ids};
 use crate::store::queue::{Lease, Release};
+use crate::store::workers::Beat;
 use crate::store::{queue, workers};
 
 /// Time for a driver to notice that the process stops.
@@ -65,14 +67,17 @@ impl Worker {
     /// are dead.
     async fn register(&self, first: bool) -> Result<()> {
         let (id, now) = (self.id, self.engine.now());
+        self.engine.bus().listen_for(id);
         let lease_until = now.plus(self.engine.config().lease());
-        let register = self.engine.store().tx("engine.register", move |tx| {
-            Box::pin(async move {
-                if first {
-                    workers::remove_all(tx).await?;
-                    queue::release_all(tx, None, now).await?;
-                }
-                workers::register(tx, id, now, lease_until).await
+        let register = insist(|_| {
+            self.engine.store().tx("engine.register", move |tx| {
+                Box::pin(async move {
+                    if first {
+                        workers::remove_all(tx).await?;
+                        queue::release_all(tx, None, now).await?;
+                    }
+                    workers::register(tx, id, JOURNAL_VERSION, now, lease_until).await
+                })
             })
         });
         register.await
@@ -82,23 +87,38 @@ impl Worker {
         let mut beat = interval(self.engine.config().heartbeat());
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let poll_ms = self.engine.config().poll_ms.max(1);
-        let (mut more, mut swept) = (true, Instant::now());
+        let (mut more, mut looked) = (true, Instant::now());
         loop {
             // Replicas that started together need not look together.
             let poll = Duration::from_millis(poll_ms + rand::random_range(0..=poll_ms / 4));
-            tokio::select! {
+            let wanted = tokio::select! {
                 // What must not wait comes first: there may always be more to take.
                 biased;
                 () = self.shutdown.cancelled() => return,
-                _ = beat.tick() => self.heartbeat().await,
-                () = tokio::time::sleep_until(swept + poll) => {
-                    swept = Instant::now();
-                    self.logged("sweep", self.engine.sweep().await);
+                _ = beat.tick() => {
+                    self.heartbeat().await;
+                    more
                 }
-                () = std::future::ready(()), if more => {}
-                () = self.engine.inner.work.notified() => {}
+                () = tokio::time::sleep_until(looked + poll) => {
+                    looked = Instant::now();
+                    self.look().await || more
+                }
+                () = std::future::ready(()), if more => true,
+                () = self.engine.inner.work.notified() => true,
+            };
+            more = wanted && self.take().await;
+        }
+    }
+
+    /// Looks what there is to do that nobody has told of, and ends what is due; true when runs are
+    /// ready.
+    async fn look(&self) -> bool {
+        match self.engine.look().await {
+            Ok(ready) => ready,
+            Err(error) => {
+                complain("look", None, &error);
+                false
             }
-            more = self.take().await;
         }
     }
 
@@ -111,14 +131,18 @@ impl Worker {
         match self.engine.claim(self.id, free).await {
             Ok(Some(round)) => {
                 round.taken.into_iter().for_each(|taken| self.start(taken));
-                round.more && self.engine.slots().count() < self.engine.config().concurrent_runs
+                let full = self.engine.slots().count() >= self.engine.config().concurrent_runs;
+                if full && round.more {
+                    self.engine.bus().wake();
+                }
+                round.more && !full
             }
             Ok(None) => {
                 self.start_over().await;
                 false
             }
             Err(error) => {
-                self.logged("claim", Err(error));
+                complain("claim", None, &error);
                 false
             }
         }
@@ -130,22 +154,15 @@ impl Worker {
     }
 
     async fn heartbeat(&mut self) {
-        let (id, now) = (self.id, self.engine.now());
-        let lease_until = now.plus(self.engine.config().lease());
-        let beat = self.engine.store().tx("engine.heartbeat", move |tx| {
-            Box::pin(async move {
-                let alive = workers::beat(tx, id, lease_until).await?;
-                Ok(if alive { Some(queue::held(tx, id).await?) } else { None })
-            })
-        });
-        match beat.await {
-            Ok(Some(held)) => self.compare(held).await,
-            Ok(None) => return self.start_over().await,
-            Err(error) => return self.logged("heartbeat", Err(error)),
-        }
-        if !self.engine.store().is_exclusive() {
-            let reaped = self.engine.reap(self.id, &mut self.observations).await;
-            self.logged("reap", reaped);
+        let lease_until = self.engine.now().plus(self.engine.config().lease());
+        match workers::beat(self.engine.store(), self.id, lease_until).await {
+            Ok(Some(Beat { held, others })) => {
+                self.compare(held).await;
+                let reaped = self.engine.reap(&others, &mut self.observations).await;
+                self.logged("reap", reaped);
+            }
+            Ok(None) => self.start_over().await,
+            Err(error) => complain("heartbeat", None, &error),
         }
     }
 
@@ -156,6 +173,7 @@ impl Worker {
             self.engine.slots().stop(lease.run_id, Stop::Lost);
         }
         self.unknown.retain(|lease, _| held.iter().any(|(held, _)| held == lease));
+        self.engine.slots().owe_only(&held);
         for (lease, cancel_requested) in held {
             if !ours.contains(&lease) {
                 self.wonder(lease).await;
@@ -165,17 +183,18 @@ impl Worker {
         }
     }
 
-    /// A lease that nobody here drives: the answer to a claim was lost, or a run could not be given
-    /// back.
+    /// A lease that nobody here drives: the answer to a claim was lost, which is not the run's
+    /// fault, or a run could not be given back.
     async fn wonder(&mut self, lease: Lease) {
         let beats = self.unknown.entry(lease).or_insert(0);
         *beats += 1;
         if *beats < UNKNOWN_BEATS {
             return;
         }
-        let now = self.engine.now();
+        let (now, owed) = (self.engine.now(), self.engine.slots().is_owed(lease));
+        let how = if owed { Release::Stalled } else { Release::Orderly };
         let release = self.engine.store().tx("engine.release", move |tx| {
-            Box::pin(async move { queue::release(tx, lease, Release::Stalled, now).await })
+            Box::pin(async move { queue::release(tx, lease, how, now).await })
         });
         let released = release.await.map(drop);
         self.logged("release", released);
@@ -191,6 +210,7 @@ impl Worker {
     }
 
     async fn drain(mut self) -> Result<()> {
+        self.engine.takes(false);
         self.tasks.close();
         let patience = Duration::from_millis(self.engine.config().drain_ms);
         if !self.all_end(patience).await {
@@ -200,12 +220,26 @@ impl Worker {
             self.engine.slots().stop_all(Stop::Shutdown);
         }
         self.tasks.wait().await;
-        let id = self.id;
-        let resign = self
-            .engine
-            .store()
-            .tx("engine.resign", move |tx| Box::pin(async move { workers::resign(tx, id).await }));
-        resign.await
+        self.resign().await;
+        Ok(())
+    }
+
+    /// Takes this worker off the list, and with it whatever the database still says is its: the
+    /// answer to a claim may have been lost, and whose worker is not on the list no one reaps. When
+    /// the database is away, others take the worker for gone, and do the same.
+    async fn resign(&self) {
+        let (id, now) = (self.id, self.engine.now());
+        let resign = insist(|_| {
+            self.engine.store().tx("engine.resign", move |tx| {
+                Box::pin(async move {
+                    // First: a claim that is still being committed holds this row.
+                    workers::resign(tx, id).await?;
+                    queue::release_all(tx, Some(id), now).await.map(drop)
+                })
+            })
+        });
+        let resigned = resign.await;
+        self.logged("resign", resigned);
     }
 
     /// Waits for the tasks, and beats meanwhile: a worker that falls silent loses its runs. False

@@ -70,7 +70,8 @@ fn is_secure(known: &Extensions) -> bool {
     known.get::<Peer>().is_some_and(|peer| peer.secure)
 }
 
-fn is_health(request: &Request) -> bool {
+/// True for a call that asks how the process is.
+pub(super) fn is_health(request: &Request) -> bool {
     let path = request.uri().path();
     match Dialect::of(request.headers()) {
         Dialect::Rest => matches!(path, "/healthz" | "/readyz"),

@@ -22,6 +22,7 @@ pub mod rate;
 pub mod record;
 pub mod request;
 pub mod rest;
+pub mod role;
 pub mod security;
 pub mod stack;
 pub mod tls;

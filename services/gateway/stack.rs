@@ -15,6 +15,7 @@ use super::linger::LingerLayer;
 use super::origin::OriginLayer;
 use super::peer::PeerLayer;
 use super::request::RequestLayer;
+use super::role::RoleLayer;
 use super::security::SecurityLayer;
 use super::web::WebLayer;
 use super::{Answer, Request, Response};
@@ -63,6 +64,8 @@ where
         .layer(OriginLayer::new(&config.cors_origins))
         // Before the key is looked at, and below what lets pages read failures.
         .layer(HttpsLayer { required: config.require_https })
+        // Before the key is looked at: a worker knows of none.
+        .layer(RoleLayer { role: config.role })
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)
         // Before anything reads the headers at length.

@@ -15,6 +15,18 @@ pub fn point(name: &'static str) {
     told::point(name);
 }
 
+/// Does something during which the process may end: it comes to the point when this takes longer
+/// than a moment.
+pub async fn during<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+    told::during(name, work).await
+}
+
+/// Does something, and loses the answers of the first transactions in it.
+#[cfg(feature = "faults")]
+pub async fn losing<T>(answers: u32, work: impl Future<Output = T>) -> T {
+    told::LOSING.scope(std::cell::Cell::new(answers), work).await
+}
+
 /// True when the answer to a transaction that was committed is to be lost.
 #[must_use]
 pub fn is_answer_lost() -> bool {
@@ -29,6 +41,10 @@ mod told {
 
     pub(super) fn point(_name: &'static str) {}
 
+    pub(super) async fn during<T>(_name: &'static str, work: impl Future<Output = T>) -> T {
+        work.await
+    }
+
     pub(super) fn is_answer_lost() -> bool {
         false
     }
@@ -36,9 +52,19 @@ mod told {
 
 #[cfg(feature = "faults")]
 mod told {
+    use std::cell::Cell;
     use std::collections::{HashMap, HashSet};
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    /// Long enough for a request to go out.
+    const MOMENT: Duration = Duration::from_millis(15);
+
+    tokio::task_local! {
+        /// Answers that are still to be lost in this task.
+        pub(super) static LOSING: Cell<u32>;
+    }
 
     #[derive(Default)]
     struct Told {
@@ -83,7 +109,24 @@ mod told {
         }
     }
 
+    pub(super) async fn during<T>(name: &'static str, work: impl Future<Output = T>) -> T {
+        if !TOLD.crashes.contains_key(name) {
+            return work.await;
+        }
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep(MOMENT) => point(name),
+        }
+        work.await
+    }
+
     pub(super) fn is_answer_lost() -> bool {
+        let asked = LOSING.try_with(|left| left.replace(left.get().saturating_sub(1)) > 0);
+        if asked.unwrap_or(false) {
+            return true;
+        }
         let percent = TOLD.ambiguous_percent;
         percent > 0 && rand::random_range(0..100) < percent
     }

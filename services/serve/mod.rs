@@ -17,9 +17,9 @@ use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
 use self::services::{Parts, SERVED, grpc, services};
-use crate::cache::Bus;
 use crate::cache::limits::{Limiter, Replicas};
-use crate::cache::news::{self, News};
+use crate::cache::link::Link;
+use crate::cache::{Bus, Heard};
 use crate::engine::Engine;
 use crate::gateway::auth::{AuthLayer, Authenticator, Required};
 use crate::gateway::dispatch::Dispatch;
@@ -32,7 +32,7 @@ use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack, tls};
 use crate::kernel::caller::{Forget, Grant};
-use crate::kernel::config::{AliasConfig, Config, Plans, ServerConfig};
+use crate::kernel::config::{AliasConfig, Config, Plans, Role, ServerConfig};
 use crate::kernel::models::ModelTable;
 use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
 use crate::keys::bootstrap::Opens;
@@ -54,6 +54,7 @@ pub struct Server {
     pepper: Pepper,
     runtime: Runtime,
     models: Arc<ModelTable>,
+    link: Option<Link>,
 }
 
 impl Server {
@@ -73,8 +74,13 @@ impl Server {
         let pepper = pepper::load(&config.auth, &config.store).map_err(Error::internal)?;
         let store = Store::open(&config.store, clock.clone()).await?;
         let models = ModelTable::new(config.models.clone(), config.providers.clone());
-        let engine =
-            Engine::new(store.clone(), Bus::memory(), clock.clone(), config.engine.clone());
+        let mut work = config.engine.clone();
+        if config.server.role == Role::Server {
+            // It beats and looks after the others' runs, but has no room for any.
+            work.concurrent_runs = 0;
+        }
+        let link = Link::new(&config.redis)?;
+        let engine = Engine::new(store.clone(), Bus::new(link.clone()), clock.clone(), work);
         let secrets = store.clone();
         let signing = Arc::new(move |project| -> futures::future::BoxFuture<'static, _> {
             let store = secrets.clone();
@@ -86,7 +92,8 @@ impl Server {
         });
         let limits = RuntimeConfig::new(models.clone(), config.egress.allow_subnets.clone());
         let runtime = Runtime::new(limits, clock.clone(), signing)?;
-        Ok(Self { config, store, engine, clock, pepper, runtime, models: Arc::new(models) })
+        let models = Arc::new(models);
+        Ok(Self { config, store, engine, clock, pepper, runtime, models, link })
     }
 
     /// A new admin key for live data when the store was empty; `None` when it was not.
@@ -147,15 +154,14 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let upkeep = server.upkeep();
-    let Server { config, store, engine, clock, pepper, runtime, models } = server;
+    let Server { config, store, engine, clock, pepper, runtime, models, link } = server;
     let (tls, reloader) = tls::load(&config.tls).await.map_err(Error::internal)?.unzip();
     let plans = plans(&config)?;
     let (authenticator, recorder) =
         Authenticator::new(store.clone(), pepper.clone(), plans.clone(), clock.clone());
     let parts =
         Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper, plans: &plans };
-    let (news, courier) = news::news(&config.redis)?;
-    let services = services(&parts, models, forget(&authenticator, news));
+    let services = services(&parts, models, forget(&authenticator, engine.bus()));
     let health = health(&store);
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     tell(&reporter, ServingStatus::Serving).await;
@@ -164,15 +170,15 @@ pub async fn run(
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
     let inner = inner.deprecating(deprecation).describing(Pages::new()?);
-    let heard = heard(&authenticator);
-    let limiter = Limiter::new(&config.redis, clock.clone(), replicas(&store))?;
+    let heard = heard(&authenticator, &engine);
+    let limiter = Limiter::new(link.clone(), clock.clone(), replicas(&store));
     limiter.start().await;
     let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
     let idempotency = idempotency(&config, &upkeep);
     let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required, gate });
     let stack = stack::stack(&config.server, clock, guard.layer(idempotency), inner);
 
-    let [port_ends, engine_ends, calls_end] = [(); 3].map(|()| CancellationToken::new());
+    let [port_ends, engine_ends, calls_end, all_end] = [(); 4].map(|()| CancellationToken::new());
     let limits = port_limits(&config.server);
     let serving = async {
         port::serve(listener, stack, port_ends.cancelled(), limits, tls).await;
@@ -187,8 +193,15 @@ pub async fn run(
         port_ends.cancel();
         worked
     };
+    let moving = async {
+        let ((), worked) = tokio::join!(serving, working);
+        // Nobody has anything to tell any more.
+        all_end.cancel();
+        worked
+    };
     let noting = recorder.run();
-    let hearing = courier.run(heard, &calls_end);
+    let wiring = wiring(link.as_ref(), engine.bus(), heard, &all_end);
+    let watching = engine.watch(&all_end);
     let keeping = upkeep.run(calls_end.cancelled());
     let counting = limiter.run(calls_end.clone());
     let stopping = async {
@@ -202,8 +215,8 @@ pub async fn run(
         port_ends.cancel();
         engine_ends.cancel();
     };
-    let (_, _, worked, ..) =
-        tokio::join!(serving, reloading, working, noting, hearing, keeping, counting, stopping);
+    let (worked, ..) =
+        tokio::join!(moving, reloading, noting, wiring, watching, keeping, counting, stopping);
     store.close().await;
     worked
 }
@@ -273,26 +286,49 @@ fn alias(alias: &AliasConfig) -> Result<Alias> {
 }
 
 /// Makes this process forget a key, and tells the others.
-fn forget(authenticator: &Authenticator, news: News) -> Forget {
-    let known = authenticator.clone();
+fn forget(authenticator: &Authenticator, bus: &Bus) -> Forget {
+    let (known, bus) = (authenticator.clone(), bus.clone());
     Forget(Arc::new(move |public| {
-        let (known, news) = (known.clone(), news.clone());
+        let (known, bus) = (known.clone(), bus.clone());
         Box::pin(async move {
             known.forget(public.as_deref()).await;
-            news.tell(public.as_deref());
+            bus.tell_key(public.as_deref());
         })
     }))
 }
 
-/// Makes this process forget what another tells of.
+/// Does here what another process tells of.
 fn heard(
     authenticator: &Authenticator,
-) -> impl Fn(Option<String>) -> BoxFuture<'static, ()> + use<> {
-    let known = authenticator.clone();
-    move |public| {
-        let known = known.clone();
-        Box::pin(async move { known.forget(public.as_deref()).await })
+    engine: &Engine,
+) -> impl Fn(Heard) -> BoxFuture<'static, ()> + use<> {
+    let (known, engine) = (authenticator.clone(), engine.clone());
+    move |heard| {
+        let (known, engine) = (known.clone(), engine.clone());
+        Box::pin(async move {
+            match heard {
+                Heard::Key(public) => known.forget(public.as_deref()).await,
+                Heard::Wake => engine.wake(),
+                Heard::Cancel(run_id) => engine.cancel_heard(run_id),
+            }
+        })
     }
+}
+
+/// Keeps the way to Redis, and carries what processes say to each other.
+async fn wiring(
+    link: Option<&Link>,
+    bus: &Bus,
+    heard: impl Fn(Heard) -> BoxFuture<'static, ()>,
+    stop: &CancellationToken,
+) {
+    let linking = async {
+        if let Some(link) = link {
+            link.run(stop).await;
+        }
+    };
+    let carried = bus.run(heard, stop);
+    tokio::join!(linking, carried);
 }
 
 /// The method that a request calls, by the generated table.

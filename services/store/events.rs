@@ -8,7 +8,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::Tx;
-use super::sql::{pieces, statement};
+use super::sql::{pieces, places, statement};
 use super::tables::run_event;
 pub use super::tables::run_event::Model as Row;
 use crate::kernel::{Result, Timestamp};
@@ -33,7 +33,7 @@ pub async fn append(tx: &Tx, rows: &[New<'_>], now: Timestamp) -> Result<()> {
         let mut values: Vec<Value> = Vec::with_capacity(piece.len() * 5);
         for (i, row) in piece.iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            sql.push_str(&format!("{comma}({})", super::sql::places(i * 5 + 1, 5)));
+            sql.push_str(&format!("{comma}({})", places(i * 5 + 1, 5)));
             values.push(row.run_id.into());
             values.push(row.seq.into());
             values.push(row.r#type.into());
@@ -77,4 +77,23 @@ pub async fn type_before(tx: &Tx, run_id: Uuid, seq: i64) -> Result<Option<Strin
     let sql = "SELECT type FROM run_events WHERE run_id = $1 AND seq = $2";
     let row = tx.query_one_raw(statement(tx, sql, [run_id.into(), (seq - 1).into()])).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
+}
+
+/// The number of the last event of each of these runs that has not ended; runs that have ended are
+/// left out.
+pub async fn reached(conn: &impl ConnectionTrait, runs: &[Uuid]) -> Result<Vec<(Uuid, i64)>> {
+    let mut all = Vec::with_capacity(runs.len());
+    for piece in pieces(runs) {
+        let sql = format!(
+            "SELECT run_id, next_seq - 1 FROM run_queue WHERE run_id IN ({})",
+            places(1, piece.len())
+        );
+        let values = piece.iter().map(|id| Value::from(*id));
+        let backend = conn.get_database_backend();
+        let rows = conn.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        for row in rows {
+            all.push((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+        }
+    }
+    Ok(all)
 }

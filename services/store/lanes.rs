@@ -6,6 +6,7 @@
 use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
 
+use super::claims::Claimer;
 use super::sql::{skip_locked, statement, take_turns};
 use super::{Tx, owner};
 use crate::kernel::{Environment, Result, Scope, Timestamp};
@@ -102,7 +103,7 @@ const READY: &str = "lanes_ready(project_id, environment) AS (
 /// `+ 0` hides the limit from SQLite's planner, which would plan anew each time to look at it.
 /// `IS NOT NULL` instead of `EXISTS`, with an order that only the right index has, keeps Postgres
 /// from reading all that is ready.
-pub async fn ready(tx: &Tx, now: Timestamp, most: i64) -> Result<Vec<Lane>> {
+pub async fn ready(tx: &Tx, claimer: Claimer, most: i64) -> Result<Vec<Lane>> {
     let sql = format!(
         "WITH RECURSIVE {READY}
         SELECT l.project_id, l.environment, l.cap,
@@ -114,14 +115,14 @@ pub async fn ready(tx: &Tx, now: Timestamp, most: i64) -> Result<Vec<Lane>> {
             WHERE (SELECT q.run_id FROM run_queue q
                 WHERE q.project_id = r.project_id AND q.environment = r.environment
                     AND q.state = 0 AND q.key_id IS NULL AND q.available_at <= $1
-                    AND q.cancel_requested_at IS NULL
+                    AND q.cancel_requested_at IS NULL AND q.min_version <= $3
                 ORDER BY q.priority, q.available_at, q.run_id LIMIT 1) IS NOT NULL
             UNION
             SELECT r.project_id, r.environment FROM keys_ready r
             WHERE (SELECT q.run_id FROM run_queue q
                 WHERE q.project_id = r.project_id AND q.environment = r.environment
                     AND q.key_id = r.key_id AND q.state = 0 AND q.available_at <= $1
-                    AND q.cancel_requested_at IS NULL
+                    AND q.cancel_requested_at IS NULL AND q.min_version <= $3
                 ORDER BY q.priority, q.available_at, q.run_id LIMIT 1) IS NOT NULL
                 AND (SELECT count(*) FROM run_queue q WHERE q.key_id = r.key_id AND q.state = 1)
                     < (SELECT k.cap FROM lanes k WHERE k.project_id = r.key_id
@@ -134,7 +135,8 @@ pub async fn ready(tx: &Tx, now: Timestamp, most: i64) -> Result<Vec<Lane>> {
         ORDER BY l.last_served_at LIMIT $2 + 0{}",
         skip_locked(tx, "l")
     );
-    let rows = tx.query_all_raw(statement(tx, &sql, [now.0.into(), most.into()])).await?;
+    let values = [claimer.now.0.into(), most.into(), claimer.version.into()];
+    let rows = tx.query_all_raw(statement(tx, &sql, values)).await?;
     let lane = |row: QueryResult| -> Result<Lane> {
         let environment: String = row.try_get_by_index(1)?;
         let scope = owner::scope(row.try_get_by_index(0)?, &environment)?;
@@ -147,7 +149,7 @@ pub async fn ready(tx: &Tx, now: Timestamp, most: i64) -> Result<Vec<Lane>> {
 /// Keys with a cap of their own that have due runs in this lane and room, those with the first runs
 /// first; held until the transaction ends. A key that is claimed for in another lane at the moment
 /// is left out.
-pub async fn capped(tx: &Tx, scope: Scope, now: Timestamp, most: i64) -> Result<Vec<CappedKey>> {
+pub async fn capped(tx: &Tx, claimer: Claimer, scope: Scope, most: i64) -> Result<Vec<CappedKey>> {
     let sql = format!(
         "WITH RECURSIVE keys(id) AS (
             SELECT (SELECT q.key_id FROM run_queue q
@@ -166,13 +168,16 @@ pub async fn capped(tx: &Tx, scope: Scope, now: Timestamp, most: i64) -> Result<
             JOIN run_queue h ON h.run_id = (SELECT q.run_id FROM run_queue q
                 WHERE q.project_id = $1 AND q.environment = $2 AND q.key_id = keys.id
                     AND q.state = 0 AND q.available_at <= $3 AND q.cancel_requested_at IS NULL
+                    AND q.min_version <= $5
                 ORDER BY q.priority, q.available_at, q.run_id LIMIT 1)
         WHERE (SELECT count(*) FROM run_queue q WHERE q.key_id = keys.id AND q.state = 1) < k.cap
         ORDER BY h.priority, h.available_at, h.run_id LIMIT $4 + 0{}",
         skip_locked(tx, "k")
     );
     let Scope { project, environment } = scope;
-    let values = [project.into(), environment.as_str().into(), now.0.into(), most.into()];
+    let Claimer { version, now, .. } = claimer;
+    let values =
+        [project.into(), environment.as_str().into(), now.0.into(), most.into(), version.into()];
     let rows = tx.query_all_raw(statement(tx, &sql, values)).await?;
     let key = |row: QueryResult| -> Result<CappedKey> {
         let cap = i64::from(row.try_get_by_index::<i32>(1)?);

@@ -6,6 +6,7 @@
 pub mod agents;
 pub mod audit;
 mod change;
+pub mod claims;
 pub mod error;
 pub mod events;
 pub mod idempotency;
@@ -106,6 +107,9 @@ impl Store {
             Back::Postgres(postgres) => postgres.tx(name, job).await,
         };
         tracing::trace!(name, ok = outcome.is_ok(), elapsed = ?begun.elapsed(), "transaction");
+        if outcome.is_ok() && name == "engine.commit" {
+            faults::point("mid_commit_reply_lost");
+        }
         if outcome.is_ok() && faults::is_answer_lost() {
             return Err(Error::new(Reason::Unavailable, "the database did not answer in time"));
         }

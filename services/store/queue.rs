@@ -2,13 +2,12 @@
 //! journal. Whoever changes a run changes this row first, under its epoch; so everything about one
 //! run happens one after the other. Asked by `engine` only.
 
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, QueryResult, Statement};
 use uuid::Uuid;
 
 use super::Tx;
-use super::lanes::Lane;
-use super::sql::{pieces, places, skip_locked, statement};
-use crate::kernel::{Result, Scope, Timestamp, faults};
+use super::sql::statement;
+use crate::kernel::{Error, Result, Scope, Timestamp, faults};
 
 /// A claim: which worker holds which epoch of which run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,28 +16,6 @@ pub struct Lease {
     pub run_id: Uuid,
     /// Epoch.
     pub epoch: i64,
-}
-
-/// A run that was just claimed.
-#[derive(Debug, Clone, Copy)]
-pub struct Claimed {
-    /// The claim.
-    pub lease: Lease,
-    /// Claims since the last completed step, with this one.
-    pub stalls: i32,
-    /// Number that was set aside for the event that tells of the claim.
-    pub seq: i64,
-}
-
-/// A run that may be claimed. They go in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Candidate {
-    /// Lower goes first.
-    pub priority: i16,
-    /// Since when it may be claimed.
-    pub available_at: i64,
-    /// Run.
-    pub run_id: Uuid,
 }
 
 /// What the queue row says after a write under its epoch, or of a run that left the queue.
@@ -76,6 +53,37 @@ pub struct New {
     pub capped_key: Option<Uuid>,
     /// True when its tokens count in somebody's quota.
     pub metered: bool,
+}
+
+/// What there is to do for a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// Runs may be claimed, if their lanes have room.
+    pub ready: bool,
+    /// Runs are to be ended that nobody drives, or whose worker does not.
+    pub due: bool,
+}
+
+/// Looks what there is to do, in one question. `since`: cancels that were asked for before are
+/// overdue.
+pub async fn outlook(
+    conn: &impl ConnectionTrait,
+    version: i32,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Outlook> {
+    let sql = "SELECT
+        EXISTS (SELECT 1 FROM run_queue WHERE state = 0 AND key_id IS NULL
+            AND available_at <= $1 AND min_version <= $3)
+        OR EXISTS (SELECT 1 FROM run_queue WHERE state = 0 AND key_id IS NOT NULL
+            AND available_at <= $1 AND min_version <= $3),
+        EXISTS (SELECT 1 FROM run_queue WHERE state = 2 AND available_at <= $1)
+        OR EXISTS (SELECT 1 FROM run_queue WHERE cancel_requested_at IS NOT NULL
+            AND (state <> 1 OR cancel_requested_at <= $2))";
+    let values = [now.0.into(), since.0.into(), version.into()];
+    let row = conn.query_one_raw(statement(conn, sql, values)).await?;
+    let row = row.ok_or_else(|| Error::internal("a question without an answer"))?;
+    Ok(Outlook { ready: row.try_get_by_index(0)?, due: row.try_get_by_index(1)? })
 }
 
 /// Adds a run, ready at once.
@@ -139,94 +147,6 @@ pub async fn leased_of_key(tx: &Tx, key_id: Uuid) -> Result<i64> {
 async fn count(tx: &Tx, statement: Statement) -> Result<i64> {
     let row = tx.query_one_raw(statement).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
-}
-
-/// Leases up to `most` ready runs of a lane to a worker, of keys without a cap of their own. For
-/// the `+ 0`, see [`super::lanes::ready`].
-pub async fn claim(
-    tx: &Tx,
-    worker: Uuid,
-    lane: Lane,
-    most: i64,
-    now: Timestamp,
-) -> Result<Vec<Claimed>> {
-    // Postgres might ask the subquery again for each row; an array it makes once.
-    let (from, to) = match tx.get_database_backend() {
-        DbBackend::Postgres => ("= ANY (ARRAY(", "))"),
-        _ => ("IN (", ")"),
-    };
-    let sql = format!(
-        "UPDATE run_queue SET state = 1, worker_id = $1, epoch = epoch + 1, stalls = stalls + 1,
-            next_seq = next_seq + 1
-        WHERE run_id {from}SELECT run_id FROM run_queue
-            WHERE project_id = $2 AND environment = $3 AND state = 0 AND key_id IS NULL
-                AND available_at <= $4 AND cancel_requested_at IS NULL
-            ORDER BY priority, available_at, run_id LIMIT $5 + 0{}{to}
-        RETURNING run_id, epoch, stalls, next_seq - 1",
-        skip_locked(tx, "run_queue")
-    );
-    let Scope { project, environment } = lane.scope;
-    let values =
-        [worker.into(), project.into(), environment.as_str().into(), now.0.into(), most.into()];
-    let rows = tx.query_all_raw(statement(tx, &sql, values)).await?;
-    rows.into_iter().map(claimed).collect()
-}
-
-/// The first due runs of a lane, at most `most`, of one key with a cap of its own or of all keys
-/// without; held until the transaction ends.
-pub async fn first(
-    tx: &Tx,
-    scope: Scope,
-    capped_key: Option<Uuid>,
-    most: i64,
-    now: Timestamp,
-) -> Result<Vec<Candidate>> {
-    let key = if capped_key.is_some() { "= $5" } else { "IS NULL" };
-    let sql = format!(
-        "SELECT priority, available_at, run_id FROM run_queue
-        WHERE project_id = $1 AND environment = $2 AND state = 0 AND key_id {key}
-            AND available_at <= $3 AND cancel_requested_at IS NULL
-        ORDER BY priority, available_at, run_id LIMIT $4 + 0{}",
-        skip_locked(tx, "run_queue")
-    );
-    let Scope { project, environment } = scope;
-    let mut values: Vec<Value> =
-        vec![project.into(), environment.as_str().into(), now.0.into(), most.into()];
-    values.extend(capped_key.map(Value::from));
-    let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
-    let candidate = |row: QueryResult| -> Result<Candidate> {
-        let (priority, available_at) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        Ok(Candidate { priority, available_at, run_id: row.try_get_by_index(2)? })
-    };
-    tx.query_all_raw(statement).await?.into_iter().map(candidate).collect()
-}
-
-/// Leases runs that are held to a worker.
-pub async fn lease(tx: &Tx, worker: Uuid, runs: &[Uuid]) -> Result<Vec<Claimed>> {
-    let mut all = Vec::with_capacity(runs.len());
-    for piece in pieces(runs) {
-        let sql = format!(
-            "UPDATE run_queue SET state = 1, worker_id = $1, epoch = epoch + 1,
-                stalls = stalls + 1, next_seq = next_seq + 1
-            WHERE run_id IN ({}) AND state = 0
-            RETURNING run_id, epoch, stalls, next_seq - 1",
-            places(2, piece.len())
-        );
-        let mut values: Vec<Value> = vec![worker.into()];
-        values.extend(piece.iter().map(|id| Value::from(*id)));
-        let backend = tx.get_database_backend();
-        let rows = tx.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
-        for row in rows {
-            all.push(claimed(row)?);
-        }
-    }
-    Ok(all)
-}
-
-fn claimed(row: QueryResult) -> Result<Claimed> {
-    let lease = Lease { run_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
-    let (stalls, seq) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
-    Ok(Claimed { lease, stalls, seq })
 }
 
 /// Only the claim that holds the run gets through.
@@ -303,10 +223,10 @@ pub async fn release_all(tx: &Tx, worker: Option<Uuid>, now: Timestamp) -> Resul
 }
 
 /// What a worker holds, and whether a cancel was asked for.
-pub async fn held(tx: &Tx, worker: Uuid) -> Result<Vec<(Lease, bool)>> {
+pub async fn held(conn: &impl ConnectionTrait, worker: Uuid) -> Result<Vec<(Lease, bool)>> {
     let sql = "SELECT run_id, epoch, cancel_requested_at FROM run_queue
         WHERE worker_id = $1 AND state = 1";
-    let rows = tx.query_all_raw(statement(tx, sql, [worker.into()])).await?;
+    let rows = conn.query_all_raw(statement(conn, sql, [worker.into()])).await?;
     let held = |row: QueryResult| -> Result<(Lease, bool)> {
         let lease = Lease { run_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
         Ok((lease, row.try_get_by_index::<Option<i64>>(2)?.is_some()))
@@ -314,23 +234,22 @@ pub async fn held(tx: &Tx, worker: Uuid) -> Result<Vec<(Lease, bool)>> {
     rows.into_iter().map(held).collect()
 }
 
-/// Asks for a cancel: sets aside the number of its event. Says it, and whether a worker holds the
-/// run. `None` when the owner has no such live run, or a cancel was asked for before.
+/// Asks for a cancel: sets aside the number of its event. Says it, and which worker holds the run,
+/// if one does. `None` when the owner has no such live run, or a cancel was asked for before.
 pub async fn request_cancel(
     tx: &Tx,
     scope: Scope,
     run_id: Uuid,
     now: Timestamp,
-) -> Result<Option<(i64, bool)>> {
+) -> Result<Option<(i64, Option<Uuid>)>> {
     let sql = "UPDATE run_queue SET cancel_requested_at = $4, next_seq = next_seq + 1
         WHERE run_id = $1 AND project_id = $2 AND environment = $3
             AND cancel_requested_at IS NULL
-        RETURNING next_seq - 1, state";
+        RETURNING next_seq - 1, CASE WHEN state = 1 THEN worker_id END";
     let values =
         [run_id.into(), scope.project.into(), scope.environment.as_str().into(), now.0.into()];
     let Some(row) = tx.query_one_raw(statement(tx, sql, values)).await? else { return Ok(None) };
-    let state: i16 = row.try_get_by_index(1)?;
-    Ok(Some((row.try_get_by_index(0)?, state == 1)))
+    Ok(Some((row.try_get_by_index(0)?, row.try_get_by_index(1)?)))
 }
 
 /// Locks the live run of an owner; false when there is none.

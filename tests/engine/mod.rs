@@ -9,4 +9,5 @@ mod lifecycle;
 mod limits;
 mod quotas;
 mod rig;
+mod versions;
 mod waiting;

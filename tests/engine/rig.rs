@@ -17,7 +17,7 @@ use runplane::store::{agents, runs, steps};
 use sea_orm::EntityTrait;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::harness::databases::Database;
@@ -28,6 +28,8 @@ pub const LONG: Duration = Duration::from_secs(30);
 pub const SCOPE: Scope = Scope { project: Uuid::from_u128(1), environment: Environment::Test };
 
 pub struct Rig {
+    /// Ends what looks for followers of its engines.
+    watching: DropGuard,
     pub db: Database,
     pub engine: Engine,
     pub config: EngineConfig,
@@ -35,6 +37,12 @@ pub struct Rig {
     pub limits: RunLimits,
     agent_id: Uuid,
     spec: Arc<AgentSpec>,
+}
+
+/// Lets an engine look for its followers until the rig goes.
+fn watch(engine: &Engine, until: &DropGuard) {
+    let (engine, stop) = (engine.clone(), until.token().clone());
+    tokio::spawn(async move { engine.watch(&stop).await });
 }
 
 /// A worker at work.
@@ -68,14 +76,18 @@ impl Rig {
             .expect("an agent");
         let bus = Bus::memory();
         let engine = Engine::new(db.store.clone(), bus, db.clock.clone(), config.clone());
+        let watching = CancellationToken::new().drop_guard();
+        watch(&engine, &watching);
         let limits = RunLimits::lane(1000);
-        Self { db, engine, config, limits, agent_id, spec: Arc::new(spec) }
+        Self { watching, db, engine, config, limits, agent_id, spec: Arc::new(spec) }
     }
 
     /// Another replica: an engine of its own on the same database, without a common bus.
     pub fn replica(&self) -> Engine {
         let (store, clock) = (self.db.store.clone(), self.db.clock.clone());
-        Engine::new(store, Bus::memory(), clock, self.config.clone())
+        let engine = Engine::new(store, Bus::memory(), clock, self.config.clone());
+        watch(&engine, &self.watching);
+        engine
     }
 
     pub fn new_run(&self) -> NewRun {

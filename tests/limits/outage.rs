@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::replicas::{REPLICAS, limiters};
+use super::replicas::{REPLICAS, limiters, links};
 use crate::harness::app::{App, Options};
 use crate::harness::doors::Door;
 use crate::harness::redis::Redis;
@@ -49,9 +49,14 @@ async fn ask(limiter: Limiter, admitted: Arc<AtomicI64>, done: Arc<AtomicBool>) 
 
 impl Load {
     async fn start(redis: &Redis) -> Self {
-        let limiters = limiters(redis).await;
+        let links = links(redis);
+        let limiters = limiters(&links).await;
         let (admitted, done) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
         let (stop, mut tasks) = (CancellationToken::new(), Vec::new());
+        for link in links {
+            let end = stop.clone();
+            tasks.push(tokio::spawn(async move { link.run(&end).await }));
+        }
         for limiter in &limiters {
             let (of, end) = (limiter.clone(), stop.clone());
             tasks.push(tokio::spawn(async move { of.run(end).await }));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use runplane::cache::limits::{Bucket, Limiter, Replicas};
+use runplane::cache::link::Link;
 use runplane::kernel::Clock;
 use runplane::kernel::config::Config;
 use runplane::kernel::plan::Rate;
@@ -22,11 +23,17 @@ pub fn three() -> Option<Replicas> {
     Some(Arc::new(|| Box::pin(async { Some(REPLICAS) })))
 }
 
-/// As many limiters as there are processes, all on this Redis.
-pub async fn limiters(redis: &Redis) -> Vec<Limiter> {
+/// As many ways to this Redis as there are processes.
+pub fn links(redis: &Redis) -> Vec<Link> {
     let config = Config::with(&redis.config()).expect("a right configuration").redis;
-    let limiter = || Limiter::new(&config, Clock::system(), three()).expect("a URL");
-    let limiters: Vec<_> = (0..REPLICAS).map(|_| limiter()).collect();
+    let link = || Link::new(&config).expect("a URL").expect("a Redis");
+    (0..REPLICAS).map(|_| link()).collect()
+}
+
+/// A limiter for each.
+pub async fn limiters(links: &[Link]) -> Vec<Limiter> {
+    let limiter = |link: &Link| Limiter::new(Some(link.clone()), Clock::system(), three());
+    let limiters: Vec<_> = links.iter().map(limiter).collect();
     for limiter in &limiters {
         limiter.start().await;
         assert!(limiter.is_whole());
@@ -73,7 +80,7 @@ async fn hammer_all(limiters: &[Limiter], bucket: Bucket, refusals: i64) -> Coun
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_processes_admit_what_the_plan_says() {
     let redis = Redis::start();
-    let limiters = limiters(&redis).await;
+    let limiters = limiters(&links(&redis)).await;
     // Of an hour, so that nothing comes back during the test.
     let rate = Rate::new(100, Duration::from_secs(3600), 150);
     let counted = hammer_all(&limiters, Bucket { policy: "test", id: 1, rate }, 200).await;
@@ -88,7 +95,7 @@ async fn many_processes_admit_what_the_plan_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leases_admit_no_more_and_ask_less() {
     let redis = Redis::start();
-    let limiters = limiters(&redis).await;
+    let limiters = limiters(&links(&redis)).await;
     let rate = Rate::new(3000, Duration::from_secs(3600), 3000);
     let counted = hammer_all(&limiters, Bucket { policy: "test", id: 1, rate }, 200).await;
     let waits: u32 = limiters.iter().map(Limiter::waits).sum();

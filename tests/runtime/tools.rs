@@ -147,6 +147,17 @@ async fn a_silent_handler_times_out() {
 }
 
 #[tokio::test]
+async fn a_silent_handler_that_may_be_called_once_leaves_the_outcome_unknown() {
+    let server = ToolServer::start(vec![("/t", vec![Reply::Silence])]).await;
+    let mut tool = server.tool("t", "/t");
+    tool["handler"]["timeout_seconds"] = json!(1);
+    tool["handler"]["delivery"] = json!("at_most_once");
+    let (_, ledger) = Bench::new(agent(&tool), json!("go")).drive().await;
+    assert_eq!(ledger.event("tool.failed")["error"]["code"], "outcome_unknown");
+    assert_eq!(server.called().len(), 1);
+}
+
+#[tokio::test]
 async fn a_call_that_broke_half_way_and_may_be_made_once_is_unknown() {
     let server = ToolServer::start(vec![("/t", vec![Reply::Reset])]).await;
     let mut tool = server.tool("t", "/t");

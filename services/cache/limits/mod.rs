@@ -16,14 +16,17 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::kernel::config::RedisConfig;
+use super::link::Link;
+use crate::kernel::Clock;
 use crate::kernel::plan::Rate;
-use crate::kernel::{Clock, Result};
 
 use self::redis::Remote;
 use gcra::Pace;
 use held::{Held, Turn};
 pub use local::Local;
+
+/// The script that decides in Redis.
+pub(super) const GCRA: &str = include_str!("gcra.lua");
 
 /// Most buckets that one call takes from.
 pub const BUCKETS_MAX: usize = 4;
@@ -164,16 +167,12 @@ impl Limiter {
     }
 
     /// Counts in Redis, if there is one, and in memory while it is away.
-    ///
-    /// # Errors
-    /// When the URL is none.
-    pub fn new(config: &RedisConfig, clock: Clock, count: Option<Replicas>) -> Result<Self> {
-        if !config.is_set() {
-            return Ok(Self::local(clock, count));
-        }
-        let remote = Some((Remote::new(config)?, Held::new(clock.clone())));
+    #[must_use]
+    pub fn new(link: Option<Link>, clock: Clock, count: Option<Replicas>) -> Self {
+        let Some(link) = link else { return Self::local(clock, count) };
+        let remote = Some((Remote::new(link), Held::new(clock.clone())));
         let (local, replicas) = (Local::new(clock), AtomicU32::new(1));
-        Ok(Self { shared: Arc::new(Shared { local, replicas, count, remote }) })
+        Self { shared: Arc::new(Shared { local, replicas, count, remote }) }
     }
 
     /// Takes one from each bucket, or none from any when one is empty: at most [`BUCKETS_MAX`], all
@@ -187,31 +186,30 @@ impl Limiter {
         shared.unwrap_or_else(|| Verdict { degraded: true, ..self.alone(space, buckets) })
     }
 
-    /// Connects, and learns of other processes. What cannot be reached now is tried again by
-    /// [`Limiter::run`].
+    /// Looks for Redis, and learns of other processes. What cannot be reached now is tried again,
+    /// by the link and by [`Limiter::run`].
     pub async fn start(&self) {
-        if let Some((remote, _)) = &self.shared.remote {
+        if let Some((remote, _)) = &self.shared.remote
+            && !remote.is_up()
+        {
             remote.probe().await;
         }
         self.count().await;
     }
 
-    /// Keeps what is known of Redis and of other processes fresh until `stop`.
+    /// Keeps what is known of other processes fresh until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        let watching = async {
-            if let Some((remote, _)) = &self.shared.remote {
-                remote.watch(&stop).await;
-            }
-        };
         let counting = async {
             while self.shared.count.is_some() {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(COUNT_EVERY) => self.count().await,
-                }
+                tokio::time::sleep(COUNT_EVERY).await;
+                self.count().await;
             }
+            std::future::pending::<()>().await;
         };
-        tokio::join!(watching, counting);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = counting => {}
+        }
     }
 
     /// True while calls are counted where they should be: in Redis, if there is one.

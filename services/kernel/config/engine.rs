@@ -12,7 +12,7 @@ pub struct EngineConfig {
     pub heartbeat_ms: u64,
     /// Milliseconds that a worker's runs stay its own without a heartbeat. Default 10000.
     pub lease_ms: u64,
-    /// Milliseconds after which a worker looks for work without being told. Default 1000.
+    /// Milliseconds after which a worker looks for work without being told. Default 1500.
     pub poll_ms: u64,
     /// Claims without progress after which a run fails with `run_stalled`. Default 5.
     pub stalls_max: i32,
@@ -32,7 +32,7 @@ impl Default for EngineConfig {
             concurrent_runs: 256,
             heartbeat_ms: 3000,
             lease_ms: 10_000,
-            poll_ms: 1000,
+            poll_ms: 1500,
             stalls_max: 5,
             cancel_ms: 10_000,
             overdue_ms: 2000,

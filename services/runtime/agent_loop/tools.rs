@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::ask::json;
 use super::{Claim, Flow};
 use crate::engine::attempt::{Intent, Outcome, PendingCall, StepKind, StepStatus};
+use crate::kernel::faults;
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::spec::{Delivery, Handler};
 use crate::runtime::events;
@@ -148,6 +149,7 @@ impl<'a> Claim<'a> {
                 left.retain(|other| *other != place);
                 self.end_call(place, result);
             }
+            faults::point("after_tool_before_commit");
         }
         Ok(())
     }

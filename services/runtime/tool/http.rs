@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
 
 use super::sign::signature;
-use crate::kernel::Clock;
 use crate::kernel::spec::Delivery;
+use crate::kernel::{Clock, faults};
 use crate::runtime::egress::{Egress, Post, Reply, Unanswered};
 use crate::runtime::record::ToolError;
 use crate::runtime::retry;
@@ -89,9 +89,16 @@ async fn once(egress: &Egress, clock: &Clock, call: &HttpCall<'_>) -> Try {
     let Some(post) = post(clock, call) else {
         return Try::Done(Err(ToolError::new("tool_error", "the call could not be signed")));
     };
-    let Ok(answer) = timeout(call.timeout, egress.post(post)).await else {
+    let answer = faults::during("mid_tool", egress.post(post));
+    let Ok(answer) = timeout(call.timeout, answer).await else {
         let message = format!("no answer within {} seconds", call.timeout.as_secs_f64());
-        return Try::Done(Err(ToolError::new("tool_timeout", message)));
+        // The call went out, and may still do something: where that may happen once only, nobody
+        // shall take it for not done.
+        let code = match call.delivery {
+            Delivery::AtLeastOnce => "tool_timeout",
+            Delivery::AtMostOnce => "outcome_unknown",
+        };
+        return Try::Done(Err(ToolError::new(code, message)));
     };
     match answer {
         Ok(reply) => match judge(clock, reply) {

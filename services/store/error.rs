@@ -5,8 +5,8 @@ use sea_orm::{DbErr, RuntimeErr, SqlErr, SqlxError};
 
 use crate::kernel::{Error, Reason};
 
-/// SQLSTATE classes and codes that say the server is away, going away, or full.
-const AWAY: &[&str] = &["08", "53", "57P01", "57P02", "57P03"];
+/// SQLSTATE classes and codes that say the server is away, going away, or full, or has given us up.
+const AWAY: &[&str] = &["08", "25P03", "53", "57P01", "57P02", "57P03"];
 /// SQLSTATE codes after which the same transaction may succeed: serialization failure, deadlock.
 const AGAIN: &[&str] = &["40001", "40P01"];
 /// SQLite: busy, locked.
@@ -41,7 +41,7 @@ pub(super) fn is_again(error: &DbErr) -> bool {
 /// True when the connection is of no use any more, but another may be.
 pub(super) fn is_dead(error: &DbErr) -> bool {
     matches!(driver(error), Some(SqlxError::Io(_)))
-        || code(error).is_some_and(|code| code.starts_with("57P"))
+        || code(error).is_some_and(|code| code.starts_with("57P") || code == "25P03")
 }
 
 fn is_away(error: &DbErr) -> bool {

@@ -9,5 +9,6 @@ mod lifecycle;
 mod limits;
 mod quotas;
 mod rig;
+mod suspects;
 mod versions;
 mod waiting;

@@ -55,8 +55,9 @@ impl Engine {
         self.inner.beaten.send_replace(sent);
     }
 
-    /// Waits until no other can take us for gone: seven tenths of a lease after a heartbeat that was
-    /// confirmed, the others still wait. By our own clock, which goes on while the process hangs.
+    /// Waits until no other can take us for gone: seven tenths of a lease after a heartbeat that
+    /// was confirmed, the others still wait. By our own clock, which goes on while the process
+    /// hangs.
     pub(super) async fn holds(&self) {
         if self.store().is_exclusive() {
             return;

@@ -1,5 +1,5 @@
-//! A run that ends its workers, and those beside it: whoever was lost again and again is taken alone,
-//! so that only one of them fails.
+//! A run that ends its workers, and those beside it: whoever was lost again and again is taken
+//! alone, so that only one of them fails.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};

@@ -15,7 +15,9 @@ const BUSY: &[&str] = &["5", "6", "261", "517"];
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         if is_away(&error) {
-            return Self::new(Reason::Unavailable, "the database does not answer").caused_by(error);
+            // A restart takes seconds; whoever calls comes back then.
+            let away = Self::new(Reason::Unavailable, "the database does not answer");
+            return away.with("retry_after_s", "1").caused_by(error);
         }
         Self::internal(error)
     }

@@ -226,6 +226,11 @@ pub trait Journal: Send + Sync {
     /// Live text: `delta` begins at byte `offset` of the message `step_id`. Never waits, never
     /// fails; loss is allowed.
     fn token(&self, step_id: &str, offset: usize, delta: &str);
+    /// Done while the lease is so young that nobody else can have taken the run: waited for before
+    /// what has an effect. A worker that hung finds its lease old, and then the run lost.
+    fn hold(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// One claim of one run.

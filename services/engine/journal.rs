@@ -156,6 +156,10 @@ impl Journal for Log {
     fn token(&self, step_id: &str, offset: usize, delta: &str) {
         self.live.token(step_id, offset, delta);
     }
+
+    fn hold(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.engine.holds())
+    }
 }
 
 impl Entry {

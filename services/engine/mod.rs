@@ -33,6 +33,8 @@ use std::sync::atomic::AtomicBool;
 
 use moka::future::Cache;
 use tokio::sync::Notify;
+use tokio::sync::watch::Sender;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -81,6 +83,8 @@ struct Inner {
     takes: AtomicBool,
     /// The runs that this process drives.
     slots: Slots,
+    /// When the last heartbeat was sent that the database confirmed.
+    beaten: Sender<Instant>,
     /// This process drives no run any more: who waits for one here waits in vain.
     closing: CancellationToken,
 }
@@ -99,6 +103,7 @@ impl Engine {
             work: Notify::new(),
             takes: AtomicBool::new(true),
             slots: Slots::default(),
+            beaten: Sender::new(Instant::now()),
             closing: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }

@@ -50,6 +50,24 @@ impl Observations {
 }
 
 impl Engine {
+    /// Notes that the database has confirmed a heartbeat that was sent then.
+    pub(super) fn beat(&self, sent: Instant) {
+        self.inner.beaten.send_replace(sent);
+    }
+
+    /// Waits until no other can take us for gone: seven tenths of a lease after a heartbeat that
+    /// was confirmed, the others still wait. By our own clock, which goes on while the process
+    /// hangs.
+    pub(super) async fn holds(&self) {
+        if self.store().is_exclusive() {
+            return;
+        }
+        let young = self.config().lease() * 7 / 10;
+        let mut beaten = self.inner.beaten.subscribe();
+        // Its sender lives as long as the engine does.
+        let _ = beaten.wait_for(|sent| sent.elapsed() < young).await;
+    }
+
     /// Looks at the other workers and reaps those that are gone.
     pub(super) async fn reap(
         &self,

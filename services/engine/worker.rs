@@ -66,7 +66,7 @@ impl Worker {
     /// Adds this worker. The first of an exclusive database gives back what was leased: its holders
     /// are dead.
     async fn register(&self, first: bool) -> Result<()> {
-        let (id, now) = (self.id, self.engine.now());
+        let (id, now, sent) = (self.id, self.engine.now(), Instant::now());
         self.engine.bus().listen_for(id);
         let lease_until = now.plus(self.engine.config().lease());
         let register = insist(|_| {
@@ -77,7 +77,9 @@ impl Worker {
                 })
             })
         });
-        register.await
+        register.await?;
+        self.engine.beat(sent);
+        Ok(())
     }
 
     async fn work(&mut self) {
@@ -151,9 +153,10 @@ impl Worker {
     }
 
     async fn heartbeat(&mut self) {
-        let lease_until = self.engine.now().plus(self.engine.config().lease());
-        match workers::beat(self.engine.store(), self.id, lease_until).await {
+        let (sent, lease) = (Instant::now(), self.engine.config().lease());
+        match workers::beat(self.engine.store(), self.id, self.engine.now().plus(lease)).await {
             Ok(Some(Beat { held, others })) => {
+                self.engine.beat(sent);
                 self.compare(held).await;
                 let reaped = self.engine.reap(&others, &mut self.observations).await;
                 self.logged("reap", reaped);

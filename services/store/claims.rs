@@ -43,6 +43,23 @@ pub struct Candidate {
     pub run_id: Uuid,
 }
 
+/// Claims without progress after which a run is taken alone: it may be what ends its workers. Those
+/// that were beside it are taken alone too, and so get on; else they would share its fate to the
+/// end, for what was lost together is ready together.
+const SUSPECT: i32 = 3;
+
+/// The condition that a ready run is no suspect, or the first of those in its lane and of its kind
+/// of keys, and the worker drives none. `place` names the lane and what a run must be to be due.
+fn alone(worker: &str, place: &str) -> String {
+    format!(
+        "(stalls < {SUSPECT} OR run_id = (SELECT run_id FROM run_queue
+            WHERE {place} AND priority = 0 AND stalls >= {SUSPECT}
+                AND NOT EXISTS (SELECT 1 FROM run_queue held WHERE held.worker_id = {worker}
+                    AND held.state = 1 AND held.stalls > {SUSPECT})
+            ORDER BY priority, available_at, run_id LIMIT 1 + 0))"
+    )
+}
+
 /// Leases up to `most` ready runs of a lane to a worker, of keys without a cap of their own. What
 /// it writes of them, an older worker may not be able to read: it does not get them again. For
 /// the `+ 0`, see [`super::lanes::ready`].
@@ -52,12 +69,14 @@ pub async fn claim(tx: &Tx, claimer: Claimer, lane: Lane, most: i64) -> Result<V
         DbBackend::Postgres => ("= ANY (ARRAY(", "))"),
         _ => ("IN (", ")"),
     };
+    let place = "project_id = $2 AND environment = $3 AND state = 0 AND key_id IS NULL
+        AND available_at <= $4 AND cancel_requested_at IS NULL AND min_version <= $6";
+    let alone = alone("$1", place);
     let sql = format!(
         "UPDATE run_queue SET state = 1, worker_id = $1, epoch = epoch + 1, stalls = stalls + 1,
             next_seq = next_seq + 1, min_version = $6
         WHERE run_id {from}SELECT run_id FROM run_queue
-            WHERE project_id = $2 AND environment = $3 AND state = 0 AND key_id IS NULL
-                AND available_at <= $4 AND cancel_requested_at IS NULL AND min_version <= $6
+            WHERE {place} AND {alone}
             ORDER BY priority, available_at, run_id LIMIT $5 + 0{}{to}
         RETURNING run_id, epoch, stalls, next_seq - 1",
         skip_locked(tx, "run_queue")
@@ -84,22 +103,27 @@ pub async fn first(
     capped_key: Option<Uuid>,
     most: i64,
 ) -> Result<Vec<Candidate>> {
-    let key = if capped_key.is_some() { "= $6" } else { "IS NULL" };
+    let key = if capped_key.is_some() { "= $7" } else { "IS NULL" };
+    let place = format!(
+        "project_id = $1 AND environment = $2 AND state = 0 AND key_id {key}
+            AND available_at <= $3 AND cancel_requested_at IS NULL AND min_version <= $5"
+    );
+    let alone = alone("$6", &place);
     let sql = format!(
         "SELECT priority, available_at, run_id FROM run_queue
-        WHERE project_id = $1 AND environment = $2 AND state = 0 AND key_id {key}
-            AND available_at <= $3 AND cancel_requested_at IS NULL AND min_version <= $5
+        WHERE {place} AND {alone}
         ORDER BY priority, available_at, run_id LIMIT $4 + 0{}",
         skip_locked(tx, "run_queue")
     );
     let Scope { project, environment } = scope;
-    let Claimer { version, now, .. } = claimer;
+    let Claimer { worker, version, now } = claimer;
     let mut values: Vec<Value> = vec![
         project.into(),
         environment.as_str().into(),
         now.0.into(),
         most.into(),
         version.into(),
+        worker.into(),
     ];
     values.extend(capped_key.map(Value::from));
     let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);

@@ -5,8 +5,8 @@ use sea_orm::{DbErr, RuntimeErr, SqlErr, SqlxError};
 
 use crate::kernel::{Error, Reason};
 
-/// SQLSTATE classes and codes that say the server is away, going away, or full.
-const AWAY: &[&str] = &["08", "53", "57P01", "57P02", "57P03"];
+/// SQLSTATE classes and codes that say the server is away, going away, or full, or has given us up.
+const AWAY: &[&str] = &["08", "25P03", "53", "57P01", "57P02", "57P03"];
 /// SQLSTATE codes after which the same transaction may succeed: serialization failure, deadlock.
 const AGAIN: &[&str] = &["40001", "40P01"];
 /// SQLite: busy, locked.
@@ -15,7 +15,9 @@ const BUSY: &[&str] = &["5", "6", "261", "517"];
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         if is_away(&error) {
-            return Self::new(Reason::Unavailable, "the database does not answer").caused_by(error);
+            // A restart takes seconds; whoever calls comes back then.
+            let away = Self::new(Reason::Unavailable, "the database does not answer");
+            return away.with("retry_after_s", "1").caused_by(error);
         }
         Self::internal(error)
     }
@@ -41,7 +43,7 @@ pub(super) fn is_again(error: &DbErr) -> bool {
 /// True when the connection is of no use any more, but another may be.
 pub(super) fn is_dead(error: &DbErr) -> bool {
     matches!(driver(error), Some(SqlxError::Io(_)))
-        || code(error).is_some_and(|code| code.starts_with("57P"))
+        || code(error).is_some_and(|code| code.starts_with("57P") || code == "25P03")
 }
 
 fn is_away(error: &DbErr) -> bool {

@@ -16,6 +16,10 @@ use crate::kernel::{Error, Reason, Result};
 
 /// Most times that a job is done.
 const ATTEMPTS_MAX: u32 = 5;
+/// A process that hangs in the middle of a transaction holds rows, such as the lane of a project or
+/// its own worker's, that others need to go on, and does not even close its connection: the server
+/// gives it up after so long. Less than a lease; no job waits for anything but the database.
+const IDLE_IN_TRANSACTION: (&str, &str) = ("idle_in_transaction_session_timeout", "5s");
 /// Two servers that start at once change the schema one after the other: the number of the lock.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7885631)";
 
@@ -39,7 +43,8 @@ impl Postgres {
             .test_before_acquire_if_idle_for(Duration::from_secs(1))
             .set_application_name("runplane")
             .record_stmt_in_spans(false)
-            .sqlx_logging(false);
+            .sqlx_logging(false)
+            .map_sqlx_postgres_opts(|options| options.options([IDLE_IN_TRANSACTION]));
         let pool = Database::connect(options).await.map_err(|error| {
             Error::new(Reason::Unavailable, "cannot connect to the database of store.url")
                 .caused_by(error)

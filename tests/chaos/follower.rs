@@ -33,8 +33,8 @@ pub struct Follow {
     pub place: usize,
     /// Over gRPC instead of SSE.
     pub grpc: bool,
-    /// Stays with a replica that does not answer, until it has been silent for too long; else leaves
-    /// as soon as it is known to be gone.
+    /// Stays with a replica that does not answer, until it has been silent for too long; else
+    /// leaves as soon as it is known to be gone.
     pub patient: bool,
     /// True when nobody waits any more.
     pub give_up: watch::Receiver<bool>,

@@ -1,6 +1,6 @@
-//! What is known of a cluster after faults: what callers were promised, what the tool server and the
-//! followers saw, and what the database says at the end. Filled by `cluster.rs` and `load.rs`, judged
-//! by `checker.rs`. Plain values: a test can write one down.
+//! What is known of a cluster after faults: what callers were promised, what the tool server and
+//! the followers saw, and what the database says at the end. Filled by `cluster.rs` and `load.rs`,
+//! judged by `checker.rs`. Plain values: a test can write one down.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Callers of a cluster: each starts a run with an idempotency key, again and again until it is
-//! acknowledged, follows it to its end, and starts the next. Made by the scenarios; what it has seen
-//! becomes a history.
+//! acknowledged, follows it to its end, and starts the next. Made by the scenarios; what it has
+//! seen becomes a history.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -189,8 +189,8 @@ impl Load {
         self.seen.lock().expect("seen").clone()
     }
 
-    /// Starts no more, lets everything end that is under way, and reads what came of it. Whatever is
-    /// not over in time is not waited for.
+    /// Starts no more, lets everything end that is under way, and reads what came of it. Whatever
+    /// is not over in time is not waited for.
     pub async fn end(mut self, cluster: &mut Cluster) -> (History, Seen) {
         self.stop.send_replace(true);
         let over = Instant::now() + self.grace;

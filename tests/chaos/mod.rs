@@ -1,7 +1,7 @@
-//! Faults on purpose: three real replicas on a private Postgres and Redis, callers and followers all
-//! the while, and at the end a checker that looks for anything lost, missing, repeated or torn.
-//! `tests/chaos/run` runs the scenarios and tells their table; `cargo test` runs only the tests of
-//! the checker. What is promised stands in docs/reliability.md.
+//! Faults on purpose: three real replicas on a private Postgres and Redis, callers and followers
+//! all the while, and at the end a checker that looks for anything lost, missing, repeated or
+//! torn. `tests/chaos/run` runs the scenarios and tells their table; `cargo test` runs only the
+//! tests of the checker. What is promised stands in docs/reliability.md.
 
 mod broken;
 mod checker;

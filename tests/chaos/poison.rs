@@ -1,5 +1,5 @@
-//! F16: a run whose worker dies whenever it comes to one call. It alone fails, after so many claims;
-//! whoever shares a worker with it goes on.
+//! F16: a run whose worker dies whenever it comes to one call. It alone fails, after so many
+//! claims; whoever shares a worker with it goes on.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! One line of the table that `tests/chaos/run` ends with, and the verdict of one fault: broken when
-//! an invariant is, slow when a pass number of docs/reliability.md is missed. Called by the
+//! One line of the table that `tests/chaos/run` ends with, and the verdict of one fault: broken
+//! when an invariant is, slow when a pass number of docs/reliability.md is missed. Called by the
 //! scenarios.
 
 use std::collections::BTreeSet;

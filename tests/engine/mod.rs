@@ -10,5 +10,6 @@ mod limits;
 mod lost_answers;
 mod quotas;
 mod rig;
+mod suspects;
 mod versions;
 mod waiting;

@@ -131,7 +131,7 @@ async fn each_worker_takes_one_of_the_runs_that_were_lost_three_times() {
     let rig = Rig::new(Database::postgres().await).await;
     let runs = [rig.create().await, rig.create().await, rig.create().await];
     lost(&rig, 3).await;
-    let (stage, other, replica) = (Stage::new(), Stage::new(), rig.replica());
+    let (stage, other, replica) = (Stage::new(), Stage::new(), rig.replica().await);
     let first = rig.work(stage.drive());
     stage.came.notified().await;
     let second = Working::start(&replica, other.drive());

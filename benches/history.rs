@@ -32,7 +32,8 @@ pub(super) async fn measure(folder: &Path, size: Size) -> Outcome<String> {
     drop(postgres);
     let head = ["database", "ended runs", "CPU ms per run", "ratio", "runs/s", "ratio"];
     let title = "Runs of the instant `sim` model beside others that have ended, 50 clients. Least \
-        CPU and best rate of the rounds; on Postgres the CPU is the server's without the database's.";
+        CPU and best rate of the rounds; on Postgres the CPU is the server's without the \
+        database's.";
     let seconds = IDLE.as_secs();
     let idle = format!(
         "\nA process with nothing to do, on Postgres: {idle:.2} transactions a second, over \

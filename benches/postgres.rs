@@ -20,7 +20,10 @@ bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
 [ -n "$bin" ] || bin=$(dirname "$(command -v initdb)")
 folder=$(mktemp -d "$PLACE/postgres.XXXXXX") || exit 1
 as=""
-if [ "$(id -u)" = 0 ]; then chown nobody "$folder"; as="setpriv --reuid=nobody --clear-groups --"; fi
+if [ "$(id -u)" = 0 ]; then
+  chown nobody "$folder"
+  as="setpriv --reuid=nobody --clear-groups --"
+fi
 trap 'kill -QUIT $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$folder"' EXIT
 $as "$bin/initdb" -D "$folder/data" -U runplane -A trust -E UTF8 --locale=C >/dev/null || exit 1
 $as "$bin/postgres" -D "$folder/data" -c listen_addresses= -c unix_socket_directories="$folder" \

@@ -27,6 +27,8 @@ pub(super) struct Round {
     pub(super) taken: Vec<Taken>,
     /// More runs are ready than were taken.
     pub(super) more: bool,
+    /// The lanes that were looked into, and whether each may have runs that its cap held back.
+    pub(super) lanes: Vec<(Scope, bool)>,
 }
 
 /// A run that was taken.
@@ -87,7 +89,7 @@ async fn claim_in(tx: &Tx, claimer: Claimer, most: i64) -> Result<Option<Round>>
         return Ok(None);
     }
     let now = claimer.now;
-    let (claimed, more) = take(tx, claimer, most).await?;
+    let (claimed, more, lanes) = take(tx, claimer, most).await?;
     let ids: Vec<Uuid> = claimed.iter().map(|claimed| claimed.lease.run_id).collect();
     let from = CLAIMABLE.map(Status::as_str);
     let started = moves::start(tx, &ids, Status::InProgress.as_str(), &from, now).await?;
@@ -107,7 +109,7 @@ async fn claim_in(tx: &Tx, claimer: Claimer, most: i64) -> Result<Option<Round>>
     }
     let rows: Vec<_> = taken.iter().map(row).collect();
     events::append(tx, &rows, now).await?;
-    Ok(Some(Round { taken, more }))
+    Ok(Some(Round { taken, more, lanes }))
 }
 
 fn row(taken: &Taken) -> events::New<'_> {
@@ -116,9 +118,13 @@ fn row(taken: &Taken) -> events::New<'_> {
 }
 
 /// Leases runs, a fair share to each lane.
-async fn take(tx: &Tx, claimer: Claimer, most: i64) -> Result<(Vec<Claimed>, bool)> {
+async fn take(
+    tx: &Tx,
+    claimer: Claimer,
+    most: i64,
+) -> Result<(Vec<Claimed>, bool, Vec<(Scope, bool)>)> {
     let lanes = lanes::ready(tx, claimer, most).await?;
-    let (mut all, mut more) = (Vec::new(), false);
+    let (mut all, mut more, mut looked) = (Vec::new(), false, Vec::with_capacity(lanes.len()));
     let count = i64::try_from(lanes.len()).unwrap_or(i64::MAX).max(1);
     let share = (most / count).max(1);
     let mut left = most;
@@ -136,10 +142,12 @@ async fn take(tx: &Tx, claimer: Claimer, most: i64) -> Result<(Vec<Claimed>, boo
         lanes::served(tx, lane.scope, claimer.now).await?;
         let got = i64::try_from(claimed.len()).unwrap_or(most);
         more |= got == most && most < room;
+        // What a key's own cap held back is not seen here.
+        looked.push((lane.scope, got == room || lane.capped));
         left -= got;
         all.extend(claimed);
     }
-    Ok((all, more))
+    Ok((all, more, looked))
 }
 
 /// Leases up to `most` runs of a lane in which runs are ready whose keys have caps of their own: of

@@ -65,8 +65,9 @@ impl Driver {
         let full = self.engine.slots().count() >= self.engine.config().concurrent_runs;
         self.engine.slots().remove(lease);
         self.engine.inner.bus.retire(lease.run_id);
-        if full {
-            self.engine.inner.work.notify_one();
+        // There is room again, here or in the run's lane.
+        if full || self.engine.slots().holds_back(self.taken.run.scope) {
+            self.engine.ready();
         }
     }
 

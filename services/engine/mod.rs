@@ -29,7 +29,7 @@ mod watch;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use moka::future::Cache;
 use tokio::sync::Notify;
@@ -85,6 +85,8 @@ struct Inner {
     slots: Slots,
     /// When the last heartbeat was sent that the database confirmed.
     beaten: Sender<Instant>,
+    /// How many processes it found, with this one; 0: there was none yet.
+    processes: AtomicU32,
     /// This process drives no run any more: who waits for one here waits in vain.
     closing: CancellationToken,
 }
@@ -104,6 +106,7 @@ impl Engine {
             takes: AtomicBool::new(true),
             slots: Slots::default(),
             beaten: Sender::new(Instant::now()),
+            processes: AtomicU32::new(0),
             closing: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -119,6 +122,13 @@ impl Engine {
     #[must_use]
     pub fn bus(&self) -> &Bus {
         &self.inner.bus
+    }
+
+    /// How many processes work on the database, as the last heartbeat found; `None` before the
+    /// first.
+    #[must_use]
+    pub fn processes(&self) -> Option<u32> {
+        Some(self.inner.processes.load(Ordering::Relaxed)).filter(|count| *count > 0)
     }
 
     fn store(&self) -> &Store {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::kernel::Timestamp;
+use crate::kernel::{Scope, Timestamp};
 use crate::store::queue::Lease;
 
 /// Why the driving of a run is broken off from outside.
@@ -38,6 +38,8 @@ pub(super) struct Slots {
     by_run: Mutex<HashMap<Uuid, Slot>>,
     /// Claims that were driven and could not be given back.
     owed: Mutex<HashSet<Lease>>,
+    /// Lanes that may have ready runs which their caps hold back: each end makes room for one.
+    held_back: Mutex<HashSet<Scope>>,
 }
 
 impl Slots {
@@ -95,6 +97,22 @@ impl Slots {
     pub(super) fn leases(&self) -> Vec<Lease> {
         let lease = |(run_id, slot): (&Uuid, &Slot)| Lease { run_id: *run_id, epoch: slot.epoch };
         self.lock().iter().map(lease).collect()
+    }
+
+    /// Notes of lanes that were looked into whether their caps held runs back.
+    pub(super) fn looked_into(&self, lanes: &[(Scope, bool)]) {
+        let mut all = self.held_back.lock().unwrap_or_else(PoisonError::into_inner);
+        for (lane, held_back) in lanes {
+            if *held_back {
+                all.insert(*lane);
+            } else {
+                all.remove(lane);
+            }
+        }
+    }
+
+    pub(super) fn holds_back(&self, lane: Scope) -> bool {
+        self.held_back.lock().unwrap_or_else(PoisonError::into_inner).contains(&lane)
     }
 
     /// Notes a claim that was driven and could not be given back.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Engine;
 use super::cancel::force;
 use super::claim::JOURNAL_VERSION;
 use super::events::End;
 use super::finish::{Concluded, Conclusion, conclude};
 use super::slots::Stop;
+use super::{Engine, complain};
 use crate::kernel::{Error, Result, Timestamp};
 use crate::store::{Tx, moves, queue};
 
@@ -30,21 +30,26 @@ impl Engine {
         Ok(seen.ready)
     }
 
+    /// One run that cannot be ended keeps none of the others from it.
     async fn sweep(&self, since: Timestamp, now: Timestamp) -> Result<()> {
         for run_id in queue::due(self.store().read(), now).await? {
-            let done = self
-                .store()
-                .tx("engine.expire", move |tx| Box::pin(expire(tx, run_id, now)))
-                .await?;
-            self.concluded(run_id, done);
+            let expired =
+                self.store().tx("engine.expire", move |tx| Box::pin(expire(tx, run_id, now))).await;
+            match expired {
+                Ok(done) => self.concluded(run_id, done),
+                Err(error) => complain("expire", Some(run_id), &error),
+            }
         }
         for run_id in queue::unconfirmed(self.store().read(), since).await? {
-            let done = self
+            let forced = self
                 .store()
                 .tx("engine.force_cancel", move |tx| Box::pin(force(tx, run_id, now)))
-                .await?;
+                .await;
             self.slots().stop(run_id, Stop::Lost);
-            self.concluded(run_id, done);
+            match forced {
+                Ok(done) => self.concluded(run_id, done),
+                Err(error) => complain("force a cancel", Some(run_id), &error),
+            }
         }
         Ok(())
     }

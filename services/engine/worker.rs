@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -129,6 +130,7 @@ impl Worker {
         }
         match self.engine.claim(self.id, free).await {
             Ok(Some(round)) => {
+                self.engine.slots().looked_into(&round.lanes);
                 round.taken.into_iter().for_each(|taken| self.start(taken));
                 let full = self.engine.slots().count() >= self.engine.config().concurrent_runs;
                 if full && round.more {
@@ -157,6 +159,8 @@ impl Worker {
         match workers::beat(self.engine.store(), self.id, self.engine.now().plus(lease)).await {
             Ok(Some(Beat { held, others })) => {
                 self.engine.beat(sent);
+                let processes = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
+                self.engine.inner.processes.store(processes, Ordering::Relaxed);
                 self.compare(held).await;
                 let reaped = self.engine.reap(&others, &mut self.observations).await;
                 self.logged("reap", reaped);

@@ -183,7 +183,7 @@ pub async fn run(
     let inner = Dispatch::new(grpc, rest, health.clone());
     let inner = inner.deprecating(deprecation).describing(Pages::new()?);
     let heard = heard(&authenticator, &engine);
-    let limiter = Limiter::new(link.clone(), clock.clone(), replicas(&store));
+    let limiter = Limiter::new(link.clone(), clock.clone(), replicas(&store, &engine));
     limiter.start().await;
     let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
     let idempotency = idempotency(&config, &upkeep);
@@ -360,13 +360,16 @@ fn required(rest: Transcoder) -> Required {
 }
 
 /// Tells how many processes share the limits: those that work on the store; none but this one on
-/// SQLite.
-fn replicas(store: &Store) -> Option<Replicas> {
-    let store = store.clone();
+/// SQLite. The engine's heartbeat has counted them, so nobody is asked.
+fn replicas(store: &Store, engine: &Engine) -> Option<Replicas> {
+    let (store, engine) = (store.clone(), engine.clone());
     (!store.is_exclusive()).then(|| -> Replicas {
         Arc::new(move || {
-            let store = store.clone();
+            let (store, engine) = (store.clone(), engine.clone());
             Box::pin(async move {
+                if let Some(processes) = engine.processes() {
+                    return Some(processes);
+                }
                 let workers = store::workers::list(store.read()).await.ok()?;
                 u32::try_from(workers.len()).ok()
             })

@@ -14,7 +14,8 @@ pub struct EngineConfig {
     pub lease_ms: u64,
     /// Milliseconds after which a worker looks for work without being told. Default 1500.
     pub poll_ms: u64,
-    /// Claims without progress after which a run fails with `run_stalled`. Default 5.
+    /// Claims without progress that a run may have after the first; the next one fails it with
+    /// `run_stalled`. Default 5.
     pub stalls_max: i32,
     /// Milliseconds after which a cancel that no worker confirms is forced. Default 10000.
     pub cancel_ms: u64,

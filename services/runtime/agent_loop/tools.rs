@@ -192,8 +192,7 @@ impl<'a> Claim<'a> {
                     secret,
                 },
             };
-            attempt.journal.hold().await;
-            (place, call(&shared.egress, &shared.clock, &http).await)
+            (place, call(&shared.egress, &shared.clock, &*attempt.journal, &http).await)
         })
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
 
 use super::sign::signature;
+use crate::engine::attempt::Journal;
 use crate::kernel::spec::Delivery;
 use crate::kernel::{Clock, faults};
 use crate::runtime::egress::{Egress, Post, Reply, Unanswered};
@@ -70,13 +71,20 @@ enum Try {
     Again(ToolError, Option<Duration>),
 }
 
-/// Makes the call.
-pub(crate) async fn call(egress: &Egress, clock: &Clock, call: &HttpCall<'_>) -> Sent {
+/// Makes the call. Each try waits until the run is surely the caller's: another may have made the
+/// call meanwhile, and journaled what came of it.
+pub(crate) async fn call(
+    egress: &Egress,
+    clock: &Clock,
+    journal: &dyn Journal,
+    call: &HttpCall<'_>,
+) -> Sent {
     let mut tries = 0;
     loop {
         let n = tries;
         tries += 1;
         let done = |outcome| Sent { outcome, tries: i32::try_from(tries).unwrap_or(i32::MAX) };
+        journal.hold().await;
         match once(egress, clock, call).await {
             Try::Done(outcome) => return done(outcome),
             Try::Again(error, _) if n >= call.retries => return done(Err(error)),

@@ -150,3 +150,41 @@ async fn a_crowd_that_waits_is_told_by_both_processes() {
         assert_eq!(run["status"], "completed");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_told_of_the_end_is_not_shown_what_was_before() {
+    let (redis, (config, _place)) = (Redis::start(), postgres_copy().await);
+    let (_programs, apis) = two(&redis, &config.url).await;
+    let turn = json!({"text": "at last", "delay_ms": 3000});
+    let agent = json!({"name": "slow", "model": "sim", "sim": {"turns": [turn]}});
+    let run_id = apis[0].start(&apis[0].agent(&agent).await, &json!("x")).await;
+    // A picture that nothing voids, as if the word that does were lost.
+    let stale = async {
+        let client = redis::Client::open(redis.url()).expect("a URL");
+        let mut way = client.get_multiplexed_async_connection().await.expect("a connection");
+        loop {
+            let (_, run) = apis[0].get(&format!("/v1/runs/{run_id}")).await;
+            assert!(run["completed_at"].is_null(), "too late: {run}");
+            let keys: Vec<String> =
+                redis::cmd("KEYS").arg("*:pic:*").query_async(&mut way).await.expect("keys");
+            let known: Vec<String> =
+                redis::cmd("KEYS").arg("*:st:*").query_async(&mut way).await.expect("keys");
+            let (Some(picture), Some(known)) = (keys.first(), known.first()) else { continue };
+            let mut fix = redis::pipe();
+            fix.cmd("PERSIST").arg(picture).ignore();
+            fix.cmd("HSET").arg(known).arg("s").arg(1_000_000).ignore();
+            fix.cmd("PERSIST").arg(known).cmd("EXISTS").arg(picture);
+            let (_, is_there): (i64, i64) = fix.query_async(&mut way).await.expect("fixed");
+            if is_there == 1 {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), stale).await.expect("a picture");
+    let waiting = async {
+        for run in join_all(apis.iter().map(|api| api.settled(&run_id))).await {
+            assert_eq!(run["status"], "completed", "{run}");
+        }
+    };
+    timeout(Duration::from_secs(40), waiting).await.expect("they are told");
+}

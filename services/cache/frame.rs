@@ -17,8 +17,8 @@ const TOLD_BYTES_MAX: usize = 64 * 1024;
 pub(super) enum Word {
     /// A frame, whole.
     Frame(Frame),
-    /// The journal has events up to this number.
-    Reached(i64),
+    /// The journal has an event with this number, which is too large to be told.
+    Large(i64),
 }
 
 /// The frame as it is told.
@@ -61,7 +61,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<(Uuid, Word)> {
             let (r#type, data) = (words.next()?.into(), text.into());
             Word::Frame(Frame::Durable(Durable { seq, r#type, data, at }))
         }
-        "r" => Word::Reached(number()?),
+        "r" => Word::Large(number()?),
         _ => return None,
     };
     Some((origin, word))
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn of_a_large_event_only_the_number_is_told() {
         let told = write(Uuid::max(), &durable(&"x".repeat(TOLD_BYTES_MAX + 1)));
-        assert_eq!(read(told.as_bytes()), Some((Uuid::max(), Word::Reached(42))));
+        assert_eq!(read(told.as_bytes()), Some((Uuid::max(), Word::Large(42))));
         let told = write(Uuid::max(), &durable(&"x".repeat(TOLD_BYTES_MAX)));
         assert!(matches!(read(told.as_bytes()), Some((_, Word::Frame(_)))));
     }

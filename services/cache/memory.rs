@@ -62,6 +62,8 @@ struct Topic {
     is_due: bool,
     /// The journal has events up to this number at least.
     reached: i64,
+    /// The last event that was too large to be told.
+    large: i64,
     /// How many times frames may have been missed.
     missed: u64,
     /// Changes with all that readers want to know.
@@ -145,7 +147,17 @@ impl Memory {
         let Some(topic) = topics.by_run.get_mut(&run_id) else { return };
         match word {
             Word::Frame(frame) => topic.push(frame, false),
-            Word::Reached(seq) => topic.reach(seq),
+            Word::Large(seq) => {
+                topic.large = topic.large.max(seq);
+                topic.reach(seq);
+            }
+        }
+    }
+
+    /// The journal of a run has events up to this number.
+    pub(super) fn reached(&self, run_id: Uuid, seq: i64) {
+        if let Some(topic) = self.lock().by_run.get_mut(&run_id) {
+            topic.reach(seq);
         }
     }
 
@@ -283,6 +295,7 @@ impl Topic {
             is_sending: false,
             is_due: false,
             reached: 0,
+            large: 0,
             missed: 0,
             told: watch::Sender::new(0),
         }
@@ -354,6 +367,10 @@ impl Reader {
                 self.reached = self.reached.max(durable.seq);
             }
             return Some(Received::Frame(frame.clone()));
+        }
+        if self.reached < topic.large {
+            self.reached = topic.large;
+            return Some(Received::Large(topic.large));
         }
         if self.reached < topic.reached {
             self.reached = topic.reached;
@@ -488,10 +505,10 @@ mod tests {
         let mut reader = memory.subscribe(run);
         assert_eq!(memory.turns(), (vec![run], vec![]));
         memory.heard(run, Word::Frame(durable(2)));
-        memory.heard(run, Word::Reached(2));
+        memory.reached(run, 2);
         assert_eq!(reader.next().now_or_never(), Some(Received::Frame(durable(2))));
         assert_eq!(reader.next().now_or_never(), None, "it knows of that");
-        memory.heard(run, Word::Reached(3));
+        memory.reached(run, 3);
         memory.missed(&[run]);
         assert_eq!(reader.next().now_or_never(), Some(Received::Missed));
         assert_eq!(reader.next().now_or_never(), Some(Received::Reached(3)));

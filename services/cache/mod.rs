@@ -28,7 +28,7 @@ use memory::{Memory, Reader};
 use pictures::Pictures;
 use wire::Wire;
 
-pub use pictures::Version;
+pub use pictures::{Doubt, Version};
 
 /// Position in a run's stream: `seq` names a durable event, `seq.n` the n-th live frame after it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +88,8 @@ pub enum Received {
     /// The journal has events up to this number, and the bus brought no later one; `i64::MAX`: the
     /// run has ended.
     Reached(i64),
+    /// The journal has an event with this number, which is too large for the bus.
+    Large(i64),
 }
 
 /// Live text that is kept for those who come late.
@@ -222,9 +224,10 @@ impl Bus {
         self.pictures.are_kept()
     }
 
-    /// The picture of a run as somebody has read it, if nothing has changed since.
+    /// The picture of a run as somebody has read it, if nothing has changed since; empty when it
+    /// was too large to be kept.
     pub async fn picture(&self, run_id: Uuid) -> Option<Bytes> {
-        self.pictures.get(run_id).await.filter(|picture| !picture.is_empty())
+        self.pictures.get(run_id).await
     }
 
     /// Keeps a picture of a run for others; false when a newer state of it is known, so that this
@@ -244,6 +247,14 @@ impl Bus {
         self.pictures.forget(run_id);
     }
 
+    /// Made before a run is changed: unless it is resolved, what becomes of that is not known.
+    #[must_use]
+    pub fn doubt(&self, run_id: Uuid) -> Doubt {
+        let doubt = Doubt::new(self.pictures.clone());
+        doubt.about(run_id);
+        doubt
+    }
+
     /// How many runs the bus keeps anything of.
     #[must_use]
     pub fn runs(&self) -> usize {
@@ -259,7 +270,8 @@ impl Bus {
     /// Tells subscribers that the journal of the run has events up to `seq`, or with `i64::MAX`
     /// that the run has ended. Whoever got these over the bus is not told.
     pub fn reached(&self, run_id: Uuid, seq: i64) {
-        self.memory.heard(run_id, frame::Word::Reached(seq));
+        self.pictures.reached(run_id, seq);
+        self.memory.reached(run_id, seq);
     }
 
     /// Tells the other processes that a key has changed, by its public part, or any may have.

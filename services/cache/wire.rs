@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Script, ServerErrorKind};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -33,6 +33,8 @@ const READ_MAX: usize = 1024;
 const WORDS_MAX: usize = 1024;
 /// Time between two wake-ups.
 const WAKE_EVERY: Duration = Duration::from_millis(5);
+/// Pause before frames that Redis did not take are sent again.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How often it is said that the way is good.
 const BEAT_EVERY: Duration = Duration::from_secs(2);
 
@@ -144,7 +146,7 @@ impl Wire {
             let is_up = *number.borrow_and_update() > 0;
             self.memory.sends(is_up);
             loop {
-                self.send_due().await;
+                let taken = self.send_due().await;
                 tokio::select! {
                     biased;
                     changed = number.changed() => {
@@ -152,18 +154,26 @@ impl Wire {
                             break;
                         }
                     }
-                    () = self.memory.due() => {}
+                    () = self.next_due(taken) => {}
                 }
             }
         }
     }
 
-    /// Sends what is due, until nothing is or Redis does not take it.
-    async fn send_due(&self) {
+    /// Waits until there is something to send; what Redis did not take is, after a pause.
+    async fn next_due(&self, taken: bool) {
+        if !taken {
+            sleep(AGAIN_AFTER).await;
+        }
+        self.memory.due().await;
+    }
+
+    /// Sends what is due, until nothing is or Redis does not take it, which is false.
+    async fn send_due(&self) -> bool {
         loop {
             let parcels = self.memory.parcels(RUNS_MAX, BYTES_MAX);
             if parcels.is_empty() {
-                return;
+                return true;
             }
             let pipeline = self.pack(&parcels);
             let asking = |way| self.publish(way, &pipeline);
@@ -175,7 +185,7 @@ impl Wire {
                 }
                 Some(_) => {}
                 // Tried again with the next frame, or when Redis is back.
-                None => return,
+                None => return false,
             }
         }
     }
@@ -184,9 +194,12 @@ impl Wire {
         let mut pipeline = redis::pipe();
         for Parcel { run_id, frames } in parcels {
             let committed = frames.iter().rev().find(|frame| matches!(frame, Frame::Durable(_)));
-            let call = pipeline.cmd("EVALSHA").arg(self.script.get_hash()).arg(2);
+            let call = pipeline.cmd("EVALSHA").arg(self.script.get_hash()).arg(3);
             call.arg(self.link.name(&events(*run_id)));
-            call.arg(self.link.name(&pictures::name(*run_id))).arg(KEPT_MS).arg(KEPT_MAX);
+            for name in pictures::names(*run_id) {
+                call.arg(self.link.name(&name));
+            }
+            call.arg(KEPT_MS).arg(KEPT_MAX).arg(pictures::KNOWN_MS);
             call.arg(committed.map_or(0, |frame| frame.id().seq));
             for frame in frames {
                 let EventId { seq, n } = frame.id();

@@ -26,7 +26,9 @@ use crate::cache::{Durable, EventId, Frame, Received, Subscription, Token};
 use crate::kernel::{Error, Result, Scope};
 use crate::store::{Store, events, moves, runs};
 
-const PAGE: u64 = 200;
+/// Events that are read at once, and bytes of these, about: a follower holds them in memory.
+const PAGE: i64 = 200;
+const PAGE_BYTES: i64 = 1024 * 1024;
 
 /// What there is to look at before more is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +165,7 @@ impl Follower {
             }
         };
         match received {
-            Received::Frame(Frame::Durable(event)) if event.seq == self.place.at.seq + 1 => {
+            Received::Frame(Frame::Durable(event)) if self.place.is_followed_by(event.seq) => {
                 self.durable(event);
             }
             Received::Frame(Frame::Durable(event)) if event.seq > self.place.at.seq => {
@@ -173,14 +175,17 @@ impl Follower {
             Received::Lagged => (self.look, self.torn) = (Look::Journal, None),
             Received::Missed => (self.look, self.torn) = (Look::All, None),
             Received::Reached(seq) => self.wait_for(seq),
+            Received::Large(seq) if seq > self.place.at.seq => self.look = Look::All,
+            Received::Large(_) => {}
             Received::Frame(Frame::Durable(_)) => {}
         }
     }
 
     async fn catch_up(&mut self) -> Result<()> {
         let look = std::mem::replace(&mut self.look, Look::No);
-        let rows = events::after(self.store.read(), self.run_id, self.place.at.seq, PAGE).await?;
-        if u64::try_from(rows.len()).unwrap_or(PAGE) == PAGE {
+        let (conn, after) = (self.store.read(), self.place.at.seq);
+        let rows = events::page(conn, self.run_id, after, (PAGE, PAGE_BYTES)).await?;
+        if is_full(&rows) {
             self.look = look;
         }
         let rows = rows.into_iter().map(Durable::from);
@@ -270,7 +275,18 @@ impl Follower {
     }
 }
 
+/// True for a page after which there may be another.
+fn is_full(rows: &[events::Row]) -> bool {
+    let bytes: usize = rows.iter().map(|row| row.data.len()).sum();
+    let reached = |n: usize, most: i64| i64::try_from(n).is_ok_and(|n| n >= most);
+    reached(rows.len(), PAGE) || reached(bytes, PAGE_BYTES)
+}
+
 impl Place {
+    fn is_followed_by(&self, seq: i64) -> bool {
+        self.at.seq.checked_add(1) == Some(seq)
+    }
+
     fn pass(&mut self, event: &Durable) {
         // The text that another attempt began is void.
         if &*event.r#type == "run.resumed" {
@@ -290,7 +306,7 @@ impl Place {
             Some((step_id, end)) if *step_id == token.step_id => *end == token.offset,
             Some(_) => token.offset == 0,
             // Only the caller knows what it has: up to its position, whatever was there.
-            None => token.offset == 0 || token.id.n == self.at.n + 1,
+            None => token.offset == 0 || self.at.n.checked_add(1) == Some(token.id.n),
         };
         goes_on && token.id.seq == self.at.seq && token.id > self.at
     }
@@ -345,6 +361,16 @@ mod tests {
         assert_eq!(come("4.8", &tokens), ["4.9"], "none twice");
         assert!(come("3", &tokens).is_empty(), "the event before it is still to come");
         assert!(come("5", &tokens).is_empty(), "superseded");
+    }
+
+    #[test]
+    fn a_position_beyond_all_numbers_is_followed_by_nothing() {
+        let at = EventId { seq: i64::MAX, n: i64::MAX };
+        let place = Place { at, text: None };
+        assert!(!place.is_followed_by(i64::MIN));
+        let mut next = token("4.1", "a", 2, "x");
+        next.id = at;
+        assert!(!place.is_next(&next));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use read::EventPage;
 pub use session::{Interrupted, OnSessionBusy};
 pub use state::Status;
 pub use submit::{Handover, Output};
-pub use wait::{Until, Waiter};
+pub use wait::{Told, Until, Waiter};
 
 use self::admit::Caps;
 use self::finish::Concluded;

@@ -1,6 +1,6 @@
 //! Waiting for a run: to end, or to need its caller. Called by the services for `wait` and `Prefer:
-//! wait`, which read the run each time that something may have happened. Never asks the store in
-//! between: `watch.rs` looks for all that wait here.
+//! wait`, which read the run each time that something may have happened, and are told how new what
+//! they read has to be. Never asks the store in between: `watch.rs` looks for all that wait here.
 
 use std::time::Duration;
 
@@ -28,8 +28,21 @@ pub struct Waiter {
     bus: Subscription,
     until: Until,
     end: Instant,
+    told: Told,
+    /// Frames were lost since the run was last read.
+    missed: bool,
     /// Fires when this process drives no run any more.
     closing: CancellationToken,
+}
+
+/// What somebody was told of a run: an older state is not to be shown to them, as nobody would tell
+/// them again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Told {
+    /// Number of the last event; `i64::MAX`: the end, or that nobody knows what was missed.
+    pub seq: i64,
+    /// When that was; none when nothing was told.
+    pub at: Option<Instant>,
 }
 
 impl Until {
@@ -45,7 +58,8 @@ impl Engine {
     #[must_use]
     pub fn waiter(&self, run_id: Uuid, most: Duration, until: Until) -> Waiter {
         let (bus, closing) = (self.inner.bus.subscribe(run_id), self.inner.closing.clone());
-        Waiter { bus, until, end: Instant::now() + most, closing }
+        let (end, told) = (Instant::now() + most, Told::default());
+        Waiter { bus, until, end, told, missed: false, closing }
     }
 
     /// Waits at most `most`; the state that the run is in then.
@@ -59,45 +73,78 @@ impl Engine {
         most: Duration,
         until: Until,
     ) -> Result<Status> {
-        let mut waiter = self.waiter(run_id, most, until);
-        loop {
-            // Looked at before the run is: what this process has done of it must not be missed.
-            let over = waiter.is_over();
+        let read = |_told| async move {
             let place = moves::place(self.store().read(), scope, run_id).await?;
             let status = place.as_ref().and_then(|place| Status::parse(&place.status));
             let status = status.ok_or_else(|| runs::not_found(run_id))?;
-            if over || until.is_met(status) {
-                return Ok(status);
-            }
-            waiter.changed().await;
+            Ok((status, until.is_met(status)))
+        };
+        self.waiter(run_id, most, until).settled(read).await
+    }
+}
+
+impl Told {
+    fn reach(&mut self, seq: i64) {
+        if seq > self.seq {
+            *self = Self { seq, at: Some(Instant::now()) };
         }
     }
 }
 
 impl Waiter {
-    /// True when there is nothing to wait for any more.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.closing.is_cancelled() || Instant::now() >= self.end
+    /// What `read` has read last, when it says that this is what is waited for, or when the wait is
+    /// over. It is told how new that has to be.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn settled<T, F>(mut self, read: impl Fn(Told) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<(T, bool)>>,
+    {
+        loop {
+            // Looked at before the run is: what this process has done of it must not be missed.
+            let over = self.closing.is_cancelled() || Instant::now() >= self.end;
+            let (run, is_met) = read(self.told()).await?;
+            if over || is_met {
+                return Ok(run);
+            }
+            self.changed().await;
+        }
+    }
+
+    fn told(&mut self) -> Told {
+        if std::mem::take(&mut self.missed) {
+            return Told { seq: i64::MAX, at: Some(Instant::now()) };
+        }
+        self.told
     }
 
     /// Returns when the run may be in the state that is waited for, or when the wait is over.
-    pub async fn changed(&mut self) {
+    async fn changed(&mut self) {
+        let (end, closing) = (self.end, self.closing.clone());
         tokio::select! {
-            _ = timeout_at(self.end, told(&mut self.bus, self.until)) => {}
-            () = self.closing.cancelled() => {}
+            _ = timeout_at(end, self.moved()) => {}
+            () = closing.cancelled() => {}
         }
     }
-}
 
-/// Returns when the bus tells of the state, or that frames were lost.
-async fn told(bus: &mut Subscription, until: Until) {
-    loop {
-        let Received::Frame(frame) = bus.next().await else { return };
-        let Frame::Durable(Durable { r#type, .. }) = frame else { continue };
-        let moved = ALL.into_iter().find(|status| status.event() == &*r#type);
-        if moved.is_some_and(|status| until.is_met(status)) {
-            return;
+    /// Returns when the bus tells of the state, or that frames were lost.
+    async fn moved(&mut self) {
+        loop {
+            let frame = match self.bus.next().await {
+                Received::Frame(frame) => frame,
+                Received::Reached(seq) | Received::Large(seq) => return self.told.reach(seq),
+                Received::Lagged | Received::Missed => {
+                    self.missed = true;
+                    return;
+                }
+            };
+            let Frame::Durable(Durable { seq, r#type, .. }) = frame else { continue };
+            self.told.reach(seq);
+            let moved = ALL.into_iter().find(|status| status.event() == &*r#type);
+            if moved.is_some_and(|status| self.until.is_met(status)) {
+                return;
+            }
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::proto::runplane::v1 as pb;
 pub(super) async fn cancel(runs: &Runs, caller: &Caller, id: &str) -> Result<pb::Run> {
     let (run_id, now) = (get::id(id)?, runs.clock.now());
     let scope = get::owner(runs, caller, "runs:write", run_id).await?;
+    // Also for a caller that goes away while the answer is on its way.
+    let doubt = runs.engine.bus().doubt(run_id);
     let changed = runs.store.change(caller, "cancel_run", move |tx| {
         Box::pin(async move {
             let asked = ask_cancel(tx, scope, run_id, now).await?;
@@ -16,11 +18,12 @@ pub(super) async fn cancel(runs: &Runs, caller: &Caller, id: &str) -> Result<pb:
             Ok(Changed::new(run.id.clone(), run).with((asked, version)))
         })
     });
-    let changed = changed.await;
-    runs.engine.bus().forget_picture(run_id);
-    let changed = changed?;
+    let changed = changed.await?;
     let (asked, version) = changed.more;
-    current::changed(runs, scope, (run_id, version), &changed.answer).await;
+    // Told first: keeping a picture may take a while.
     runs.engine.cancel_asked(asked);
+    runs.engine.bus().forget_picture(run_id);
+    current::changed(runs, scope, (run_id, version), &changed.answer).await;
+    doubt.resolve();
     Ok(changed.answer)
 }

@@ -1,61 +1,117 @@
 //! A run as it is now, for the many who ask while nothing changes: from the picture that somebody
 //! has read before, or else from the store, by one reader of this process at a time. Nobody is
-//! shown an older state after a newer one. Asked by `get.rs`; told by the calls that change a run.
+//! shown an older state after a newer one, or than they were told of. Asked by `get.rs`; told by
+//! the calls that change a run.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use moka::sync::Cache;
 use prost::Message;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Runs, convert};
 use crate::cache::Version;
+use crate::engine::Told;
 use crate::kernel::{Environment, Result, Scope, Timestamp};
 use crate::proto::runplane::v1 as pb;
 use crate::store;
 
-/// Runs with the same number wait for each other's reader.
-const TURNS: usize = 64;
 /// Times that a run is read again because it has changed meanwhile.
 const AGAIN: usize = 3;
 /// Bytes before the run: whose it is.
 const OWNER_BYTES: usize = 17;
 
+/// Runs of which is known who reads them.
+const TURNS_MAX: u64 = 16_384;
+/// How long that is known after the last reader.
+const TURN: Duration = Duration::from_secs(60);
+
 /// Who reads: one after the other for each run, so that a crowd which waits for a run reads it
-/// once.
-pub struct Turns([Mutex<()>; TURNS]);
+/// once. Nobody waits for who reads another run.
+pub struct Turns(Cache<Uuid, Arc<Mutex<Option<Reading>>>>);
+
+/// The last reading of a run here.
+struct Reading {
+    began: Instant,
+    /// Number of the last event that it saw.
+    seq: i64,
+}
+
+/// What there is of a run beside the store.
+enum Pictured {
+    /// Nothing, or not for this owner.
+    None,
+    /// All of it.
+    Run(Box<pb::Run>),
+    /// It is too large to be kept: who asks reads.
+    Large,
+}
 
 impl Default for Turns {
     fn default() -> Self {
-        Self([const { Mutex::const_new(()) }; TURNS])
+        Self(Cache::builder().max_capacity(TURNS_MAX).time_to_idle(TURN).build())
     }
 }
 
 impl Turns {
-    fn of(&self, run_id: Uuid) -> &Mutex<()> {
-        // The last bytes of an id are random.
-        &self.0[usize::from(run_id.as_bytes()[15]) % TURNS]
+    fn of(&self, run_id: Uuid) -> Arc<Mutex<Option<Reading>>> {
+        self.0.get_with(run_id, Arc::default)
     }
 }
 
-/// The run.
-pub(super) async fn current(runs: &Runs, scope: Scope, run_id: Uuid) -> Result<pb::Run> {
-    let bus = runs.engine.bus();
-    if !bus.pictures() {
+impl Reading {
+    /// True for a picture that may be shown to whom this was told: it was read after that.
+    fn covers(&self, told: Told, run: &pb::Run) -> bool {
+        told.at.is_none_or(|at| at < self.began) && i64::from(run.last_seq) >= self.seq
+    }
+}
+
+/// The run, not older than what was told of it.
+pub(super) async fn current(
+    runs: &Runs,
+    scope: Scope,
+    run_id: Uuid,
+    told: Told,
+) -> Result<pb::Run> {
+    if !runs.engine.bus().pictures() {
         return Ok(read(runs, scope, run_id).await?.0);
     }
-    if let Some(run) = pictured(runs, scope, run_id).await {
-        return Ok(run);
+    // After the end nothing changes any more.
+    let is_new = |run: &pb::Run| run.completed_at.is_some() || i64::from(run.last_seq) >= told.seq;
+    match pictured(runs, scope, run_id).await {
+        Pictured::Run(run) if is_new(&run) => return Ok(*run),
+        Pictured::Large => return Ok(fresh(runs, scope, run_id).await?.0),
+        Pictured::Run(_) | Pictured::None => {}
     }
-    let _turn = runs.turns.of(run_id).lock().await;
-    if let Some(run) = pictured(runs, scope, run_id).await {
-        return Ok(run);
+    let turn = runs.turns.of(run_id);
+    let mut last = turn.lock().await;
+    let covers = |run: &pb::Run| last.as_ref().is_some_and(|last| last.covers(told, run));
+    match pictured(runs, scope, run_id).await {
+        Pictured::Run(run) if is_new(&run) || covers(&run) => return Ok(*run),
+        Pictured::Large => {
+            drop(last);
+            return Ok(fresh(runs, scope, run_id).await?.0);
+        }
+        Pictured::Run(_) | Pictured::None => {}
     }
+    let began = Instant::now();
+    let (run, version) = fresh(runs, scope, run_id).await?;
+    *last = Some(Reading { began, seq: version.seq });
+    Ok(run)
+}
+
+/// The run as the store has it, kept for others.
+async fn fresh(runs: &Runs, scope: Scope, run_id: Uuid) -> Result<(pb::Run, Version)> {
     let mut tries = 0;
     loop {
         let (run, version) = read(runs, scope, run_id).await?;
         tries += 1;
         if kept(runs, scope, (run_id, version), &run).await || tries > AGAIN {
-            return Ok(run);
+            return Ok((run, version));
         }
     }
 }
@@ -88,8 +144,18 @@ pub(super) async fn read_by(
     Ok((convert::run(row, convert::thread(thread.as_bytes())?, now)?, version))
 }
 
-async fn pictured(runs: &Runs, scope: Scope, run_id: Uuid) -> Option<pb::Run> {
-    let mut picture = runs.engine.bus().picture(run_id).await?;
+async fn pictured(runs: &Runs, scope: Scope, run_id: Uuid) -> Pictured {
+    match runs.engine.bus().picture(run_id).await {
+        None => Pictured::None,
+        Some(picture) if picture.is_empty() => Pictured::Large,
+        Some(picture) => match shown(runs, scope, picture) {
+            Some(run) => Pictured::Run(Box::new(run)),
+            None => Pictured::None,
+        },
+    }
+}
+
+fn shown(runs: &Runs, scope: Scope, mut picture: Bytes) -> Option<pb::Run> {
     if picture.len() < OWNER_BYTES || picture.split_to(OWNER_BYTES)[..] != owner(scope) {
         return None;
     }

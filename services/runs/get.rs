@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::current::current;
 use super::{Runs, convert, wait};
-use crate::engine::Until;
+use crate::engine::{Told, Until};
 use crate::kernel::ids::Kind;
 use crate::kernel::{Caller, Reason, Result, Scope};
 use crate::messages;
@@ -42,18 +42,14 @@ pub(super) async fn settled(
     wait: Duration,
 ) -> Result<pb::Run> {
     if wait.is_zero() {
-        return current(runs, scope, run_id).await;
+        return current(runs, scope, run_id, Told::default()).await;
     }
-    let mut waiter = runs.engine.waiter(run_id, wait, Until::TerminalOrAction);
-    loop {
-        // Looked at before the run is: what this process has done of it must not be missed.
-        let over = waiter.is_over();
-        let run = current(runs, scope, run_id).await?;
-        if over || convert::has_settled(&run) {
-            return Ok(run);
-        }
-        waiter.changed().await;
-    }
+    let read = |told| async move {
+        let run = current(runs, scope, run_id, told).await?;
+        let has_settled = convert::has_settled(&run);
+        Ok((run, has_settled))
+    };
+    runs.engine.waiter(run_id, wait, Until::TerminalOrAction).settled(read).await
 }
 
 /// The UUID of a run's id; a malformed one names no run.

@@ -53,6 +53,8 @@ async fn handed_over(
     let scope = get::owner(runs, caller, "runs:write", run_id).await?;
     let handover = Handover::new(scope, run_id, Some(caller.key_id), outputs)?;
     let (handover, now) = (Arc::new(handover), runs.clock.now());
+    // Also for a caller that goes away while the answer is on its way.
+    let doubt = runs.engine.bus().doubt(run_id);
     let changed = runs.store.change(caller, "submit_tool_outputs", move |tx| {
         let handover = Arc::clone(&handover);
         Box::pin(async move {
@@ -61,12 +63,13 @@ async fn handed_over(
             Ok(Changed::new(run.id.clone(), run).with((status, version)))
         })
     });
-    let changed = changed.await;
-    runs.engine.bus().forget_picture(run_id);
-    let changed = changed?;
+    let changed = changed.await?;
     let (status, version) = changed.more;
-    current::changed(runs, scope, (run_id, version), &changed.answer).await;
+    // Told first: keeping a picture may take a while.
     runs.engine.submitted(status);
+    runs.engine.bus().forget_picture(run_id);
+    current::changed(runs, scope, (run_id, version), &changed.answer).await;
+    doubt.resolve();
     Ok((scope, changed.answer))
 }
 

@@ -2,8 +2,8 @@
 //! by `engine` only.
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
-    Value,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    Statement, Value,
 };
 use uuid::Uuid;
 
@@ -12,6 +12,9 @@ use super::sql::{pieces, places, statement};
 use super::tables::run_event;
 pub use super::tables::run_event::Model as Row;
 use crate::kernel::{Result, Timestamp};
+
+/// Runs that Postgres is asked about at once.
+const REACHED_MAX: usize = 1000;
 
 /// A row to append.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +64,25 @@ pub async fn after(
     Ok(page.all(conn).await?)
 }
 
+/// Events after `after`, oldest first, at most `most`: the first, and as many more as fit into
+/// about `bytes`, so that nobody holds a page of very large ones in memory.
+pub async fn page(
+    conn: &impl ConnectionTrait,
+    run_id: Uuid,
+    after: i64,
+    (most, bytes): (i64, i64),
+) -> Result<Vec<Row>> {
+    let sql = "SELECT run_id, seq, type, data, at FROM (
+            SELECT run_id, seq, type, data, at,
+                SUM(octet_length(data)) OVER (ORDER BY seq) - octet_length(data) AS ahead
+            FROM (SELECT run_id, seq, type, data, at FROM run_events
+                WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) AS events
+        ) AS sized WHERE ahead < $4 ORDER BY seq";
+    let values = [run_id.into(), after.into(), most.into(), bytes.into()];
+    let question = run_event::Entity::find().from_raw_sql(statement(conn, sql, values));
+    Ok(question.all(conn).await?)
+}
+
 /// Data of every event of one type, oldest first.
 pub async fn of_type(
     conn: &impl ConnectionTrait,
@@ -82,18 +104,30 @@ pub async fn type_before(tx: &Tx, run_id: Uuid, seq: i64) -> Result<Option<Strin
 /// The number of the last event of each of these runs that has not ended; runs that have ended are
 /// left out.
 pub async fn reached(conn: &impl ConnectionTrait, runs: &[Uuid]) -> Result<Vec<(Uuid, i64)>> {
+    let backend = conn.get_database_backend();
     let mut all = Vec::with_capacity(runs.len());
-    for piece in pieces(runs) {
-        let sql = format!(
-            "SELECT run_id, next_seq - 1 FROM run_queue WHERE run_id IN ({})",
-            places(1, piece.len())
-        );
-        let values = piece.iter().map(|id| Value::from(*id));
-        let backend = conn.get_database_backend();
+    let mut asked = Vec::new();
+    if backend == DbBackend::Postgres {
+        // A statement of one text, however many they are.
+        let which = "= ANY($1::text::uuid[])";
+        asked.extend(runs.chunks(REACHED_MAX).map(|piece| (which.into(), vec![array(piece)])));
+    } else {
+        let which = |piece: &[Uuid]| format!("IN ({})", places(1, piece.len()));
+        let values = |piece: &[Uuid]| piece.iter().map(|id| Value::from(*id)).collect();
+        asked.extend(pieces(runs).into_iter().map(|piece| (which(piece), values(piece))));
+    }
+    for (which, values) in asked {
+        let sql = format!("SELECT run_id, next_seq - 1 FROM run_queue WHERE run_id {which}");
         let rows = conn.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
         for row in rows {
             all.push((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
         }
     }
     Ok(all)
+}
+
+/// Ids as Postgres reads them in a text.
+fn array(ids: &[Uuid]) -> Value {
+    let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+    format!("{{{}}}", ids.join(",")).into()
 }

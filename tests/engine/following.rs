@@ -8,8 +8,10 @@ use runplane::cache::EventId;
 use runplane::engine::Event;
 use runplane::engine::attempt::{Attempt, Drive, Outcome};
 use runplane::kernel::Reason;
+use runplane::store::events;
 use serde_json::json;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::rig::{Rig, SCOPE, begin, data, driver, end, has, instant};
 use crate::on_all;
@@ -117,12 +119,52 @@ on_all! {
         let rig = Rig::new(db).await;
         let (reached, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let run = rig.create().await;
-        let events = rig.replica().await.follow(SCOPE, run, EventId::default()).await.expect("followed");
+        let replica = rig.replica().await;
+        let events = replica.follow(SCOPE, run, EventId::default()).await.expect("followed");
         let worker = rig.work(talkative(&reached, &go));
         go.notify_one();
         let events: Vec<_> = events.map(|event| event.expect("an event")).collect().await;
-        assert_eq!(events, rig.log(run).await);
+        assert_eq!(durable(&events), rig.log(run).await);
+        assert!(events.windows(2).all(|pair| pair[0].id < pair[1].id), "in order");
+        // Where there is a Redis, live text comes too: whole, or from its beginning.
+        for (_, text) in texts(&events) {
+            assert!("abc".starts_with(&text), "{text}");
+        }
         worker.stop().await;
+    }
+
+    async fn a_follower_comes_through_large_events_page_by_page(db: Database) {
+        let rig = Rig::new(db).await;
+        let run = rig.create().await;
+        let worker = rig.work(driver(|attempt: Attempt| async move {
+            for step in 0..8 {
+                let _ = attempt.journal.commit(begin(step)).await;
+                let mut large = end(step);
+                large.events[0].data["content"] = json!("é".repeat(120_000));
+                let _ = attempt.journal.commit(large).await;
+            }
+            Outcome::Completed(Default::default(), json!("done"))
+        }));
+        rig.ended(run).await;
+        let log = rig.log(run).await;
+        let store = rig.db.store.read();
+        let page = events::page(store, run, 0, (200, 1024 * 1024)).await.expect("a page");
+        assert!(page.len() > 4 && page.len() < log.len() - 2, "{} of {}", page.len(), log.len());
+        let one = events::page(store, run, 2, (200, 1)).await.expect("a page");
+        assert_eq!(one.len(), 1, "the first comes however large it is");
+        assert_eq!(rig.follow(run, EventId::default()).await, log);
+        worker.stop().await;
+    }
+
+    async fn how_far_many_runs_are_is_asked_at_once(db: Database) {
+        let rig = Rig::new(db).await;
+        let mut runs = vec![rig.create().await, rig.create().await];
+        runs.extend((0..1500).map(Uuid::from_u128));
+        let mut reached = events::reached(rig.db.store.read(), &runs).await.expect("an answer");
+        reached.sort_unstable();
+        let mut expected = vec![(runs[0], 1), (runs[1], 1)];
+        expected.sort_unstable();
+        assert_eq!(reached, expected);
     }
 
     async fn a_slow_follower_misses_nothing_that_lasts(db: Database) {

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use runplane::cache::link::Link;
-use runplane::cache::{Bus, Durable, EventId, Frame, Heard, Received, Subscription, Token};
+use runplane::cache::{
+    Bus, Durable, EventId, Frame, Heard, Received, Subscription, Token, Version,
+};
 use runplane::kernel::Timestamp;
 use runplane::kernel::config::Config;
 use tokio::sync::mpsc;
@@ -90,7 +92,7 @@ async fn frames_come_to_other_processes_as_they_were_and_once() {
         assert_eq!(at_home, Received::Frame(frame));
     }
     writer.bus.publish(run, durable(3, &"x".repeat(100_000)));
-    assert_eq!(next(&mut there).await, Received::Reached(3), "too large: the journal has it");
+    assert_eq!(next(&mut there).await, Received::Large(3), "too large: the journal has it");
     let kept = there.kept(EventId::default()).await.expect("Redis is there");
     assert_eq!((kept.tokens.len(), kept.top), (1, EventId::durable(3)));
 }
@@ -200,4 +202,41 @@ async fn words_come_to_whom_they_concern() {
         }
     }
     assert!(wakes <= 2, "{wakes} more wake-ups");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_holds_something_else_is_in_nobodys_way() {
+    let redis = Redis::start();
+    let (writer, reader) = (Process::start(&redis).await, Process::start(&redis).await);
+    let run = Uuid::from_u128(1);
+    let mut there = reader.follow(run).await;
+    let client = redis::Client::open(redis.url()).expect("a URL");
+    let mut way = client.get_multiplexed_async_connection().await.expect("a connection");
+    for key in ["ev", "st"] {
+        let mut set = redis::cmd("SET");
+        set.arg(format!("runplane:{key}:{run}")).arg("x");
+        let () = set.query_async(&mut way).await.expect("set");
+    }
+    writer.bus.publish(run, durable(1, "{}"));
+    assert_eq!(next(&mut there).await, Received::Frame(durable(1, "{}")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_a_run_is_is_known_longer_than_its_picture_is_kept() {
+    let redis = Redis::start();
+    let writer = Process::start(&redis).await;
+    let run = Uuid::from_u128(1);
+    let version = |seq| Version { seq, revision: 1 };
+    assert!(writer.bus.keep_picture(run, version(2), false, "new".into()).await);
+    assert!(!writer.bus.keep_picture(run, version(1), false, "old".into()).await);
+    assert_eq!(writer.bus.picture(run).await.as_deref(), Some(&b"new"[..]));
+    let client = redis::Client::open(redis.url()).expect("a URL");
+    let mut way = client.get_multiplexed_async_connection().await.expect("a connection");
+    let mut left = async |key: &str| {
+        let mut ask = redis::cmd("PTTL");
+        ask.arg(format!("runplane:{key}:{run}"));
+        ask.query_async::<i64>(&mut way).await.expect("an answer")
+    };
+    assert!(left("pic").await <= 2000);
+    assert!(left("st").await > 4000, "who reads slowly must not keep what is older");
 }

@@ -23,7 +23,7 @@ pub struct EngineConfig {
     pub overdue_ms: u64,
     /// Milliseconds that steps under way may take when the process stops. Default 20000.
     pub drain_ms: u64,
-    /// Milliseconds of silence after which a follower looks into the journal. Default 2000.
+    /// Milliseconds between two looks for all who follow runs at a process. Default 2000.
     pub idle_ms: u64,
     /// Most earlier runs of a conversation that a run is told of. Default 100.
     pub history_runs_max: usize,

@@ -1,6 +1,7 @@
 //! What is done now and then, beside all calls: the lines of the audit log are linked, what has
-//! expired or ended long ago is removed in small pieces, and the runs of deleted projects end.
-//! Started and awaited by `serve`; costs nothing while nothing happens but a few questions an hour.
+//! expired or ended long ago is removed in small pieces, the runs of deleted projects end, and
+//! those that wait for none go on. Started and awaited by `serve`; costs nothing while nothing
+//! happens but two questions a minute.
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::store::{self, Store, audit, idempotency, keys, retention};
 const LINK_AFTER: Duration = Duration::from_millis(200);
 /// Pause after a round that failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How often it is asked whether runs lie where nobody looks.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How often what has expired is removed.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -124,6 +127,7 @@ impl Upkeep {
             () = self.linking() => {}
             () = self.purging() => {}
             () = self.ending() => {}
+            () = self.freeing() => {}
             () = stop => {}
         }
         if let Err(error) = self.link().await {
@@ -196,7 +200,11 @@ impl Upkeep {
             let removed = self.store.tx("remove_runs", move |tx| {
                 Box::pin(retention::remove(tx, environment, before, most))
             });
-            let Some(removed) = removed.await? else { return Ok(all) };
+            let Some(removed) = removed.await? else {
+                // Another replica is at it: what it leaves is removed here.
+                tokio::time::sleep(AGAIN_AFTER).await;
+                continue;
+            };
             all += removed;
             if removed < most {
                 return Ok(all);
@@ -216,8 +224,18 @@ impl Upkeep {
             }
             tokio::select! {
                 () = self.store.orphans() => {}
-                () = tokio::time::sleep(PURGE_EVERY) => {}
+                // One whose creation had begun before is there after it was told.
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
+        }
+    }
+
+    async fn freeing(&self) {
+        loop {
+            if let Err(error) = self.engine.free_stranded().await {
+                tracing::warn!(%error, "runs that wait behind none are not ready yet");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 

@@ -23,6 +23,13 @@ pub struct AskedCancel {
     worker: Option<Uuid>,
 }
 
+impl AskedCancel {
+    /// The run.
+    pub(super) fn run_id(&self) -> Uuid {
+        self.run_id
+    }
+}
+
 /// A run whose row is locked and says that it is to be cancelled.
 #[derive(Debug)]
 pub(super) struct Requested {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::attempt::{Earlier, EarlierCall};
-use super::cancel::{AskedCancel, complete, request};
+use super::cancel::{AskedCancel, Requested, complete, request};
 use crate::kernel::{Error, Reason, Result, Timestamp};
 use crate::store::Tx;
 use crate::store::moves::Started;
@@ -36,9 +36,15 @@ pub enum OnSessionBusy {
 /// A run that a new one has interrupted.
 #[derive(Debug)]
 pub struct Interrupted {
-    /// Its agent.
-    pub agent_id: Uuid,
     pub(super) asked: AskedCancel,
+}
+
+impl Interrupted {
+    /// The run.
+    #[must_use]
+    pub fn run_id(&self) -> Uuid {
+        self.asked.run_id()
+    }
 }
 
 /// Where a new run stands in its session.
@@ -65,8 +71,8 @@ pub(super) async fn join(
     sessions::take_turns_ending(tx, session).await?;
     let mut interrupted = Vec::with_capacity(asked.len());
     // The last first: so none of them gets the turn of one before it.
-    for (agent_id, requested) in asked.into_iter().rev() {
-        interrupted.push(Interrupted { agent_id, asked: complete(tx, requested, now).await? });
+    for requested in asked.into_iter().rev() {
+        interrupted.push(Interrupted { asked: complete(tx, requested, now).await? });
     }
     let behind = sessions::is_busy(tx, session).await?;
     if behind && on_busy == OnSessionBusy::Reject {
@@ -77,22 +83,19 @@ pub(super) async fn join(
 }
 
 /// Says of every live run of the session that it is to be cancelled, before the turns are taken
-/// that whoever ends a run takes with its row in hand.
-async fn ask_all(
-    tx: &Tx,
-    session: &Session,
-    now: Timestamp,
-) -> Result<Vec<(Uuid, super::cancel::Requested)>> {
+/// that whoever ends a run takes with its row in hand. Those that are being cancelled are held too:
+/// whoever ends one may wait for the row of the next.
+async fn ask_all(tx: &Tx, session: &Session, now: Timestamp) -> Result<Vec<Requested>> {
     let most = i64::try_from(INTERRUPTED_MAX + 1).unwrap_or(i64::MAX);
-    let live = sessions::live(tx, session, most).await?;
+    let live = sessions::hold_live(tx, session, most).await?;
     if live.len() > INTERRUPTED_MAX {
         let text = format!("more than {INTERRUPTED_MAX} runs of the session have not ended");
         return Err(busy(text).with("limit", INTERRUPTED_MAX.to_string()));
     }
     let mut asked = Vec::with_capacity(live.len());
-    for run in live {
+    for run in live.into_iter().filter(|run| run.goes_on) {
         if let Some(requested) = request(tx, session.scope, run.run_id, now).await? {
-            asked.push((run.agent_id, requested));
+            asked.push(requested);
         }
     }
     Ok(asked)
@@ -103,6 +106,36 @@ fn busy(message: String) -> Error {
 }
 
 impl Engine {
+    /// Makes runs ready that wait behind none, as a version leaves them that knows no sessions; how
+    /// many.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn free_stranded(&self) -> Result<usize> {
+        let (stranded, now) = (sessions::stranded(self.store().read()).await?, self.now());
+        let mut freed = 0;
+        for session in stranded {
+            let session = Arc::new(session);
+            let gone_on = self.store().tx("engine.free_stranded", move |tx| {
+                let session = Arc::clone(&session);
+                Box::pin(async move { sessions::go_on(tx, &session, now).await })
+            });
+            freed += usize::from(gone_on.await?);
+        }
+        if freed > 0 {
+            tracing::warn!(runs = freed, "runs waited behind others that were no more");
+            self.ready();
+        }
+        Ok(freed)
+    }
+
+    /// Most runs of its session that a run has to do with when it is created, itself among them:
+    /// those that it is told of, or as many that live.
+    #[must_use]
+    pub fn session_runs_max(&self) -> i64 {
+        i64::try_from(self.config().history_runs_max + 1).unwrap_or(i64::MAX)
+    }
+
     /// What was said in earlier runs of a run's session. They have all ended, so it is the same
     /// whenever it is asked.
     pub(super) async fn earlier(&self, run: &Started) -> Result<Arc<[Earlier]>> {

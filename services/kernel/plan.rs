@@ -99,6 +99,8 @@ pub struct Limits {
     pub key_concurrent_runs: Option<u32>,
     /// Runs of the project's environment that may wait when this key creates one more.
     pub queued_runs: u32,
+    /// The key's own part of that; `None`: as many as the project.
+    pub key_queued_runs: Option<u32>,
     /// What the project's environment may use in a month.
     pub quota: Quota,
     /// What the key may use in a month.
@@ -158,6 +160,7 @@ impl Limits {
             concurrent_runs: most,
             key_concurrent_runs: None,
             queued_runs: most,
+            key_queued_runs: None,
             quota: Quota::default(),
             key_quota: Quota::default(),
         }
@@ -178,6 +181,7 @@ impl Limits {
             concurrent_runs: organisation.concurrent_runs.unwrap_or(plan.concurrent_runs),
             key_concurrent_runs: key.concurrent_runs,
             queued_runs: key.queued_runs.map_or(queued, |own| own.min(queued)),
+            key_queued_runs: key.queued_runs,
             quota: Quota {
                 runs: organisation.runs_per_month.or(plan.runs_per_month),
                 tokens: organisation.tokens_per_month.or(plan.tokens_per_month),

@@ -1,15 +1,15 @@
 //! Creates a run: finds the agent, checks the input and the parameters against it, and hands the
 //! run to the engine. Nothing is written before everything is right.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Events, Runs, convert, events, get, wait};
-use crate::cache::EventId;
-use crate::engine::{Interrupted, NewRun, OnLimit, OnSessionBusy, RunLimits};
+use crate::cache::{Bus, EventId};
+use crate::engine::{Interrupted, NewRun, OnLimit, OnSessionBusy, Prepared, RunLimits};
 use crate::kernel::call::Changed;
 use crate::kernel::caller::{Level, Reach};
 use crate::kernel::plan::{Limits, Overrides};
@@ -17,13 +17,16 @@ use crate::kernel::spec::AgentSpec;
 use crate::kernel::{Caller, Error, Reason, Result, Scope};
 use crate::kernel::{ids, json, labels, parameters, text};
 use crate::proto::runplane::v1 as pb;
-use crate::store;
 use crate::store::sessions::Session;
+use crate::store::{self, Tx};
 
 /// Most bytes of the input, as JSON.
 const INPUT_BYTES_MAX: usize = 262_144;
 /// Most characters of a conversation's name.
 const SESSION_CHARS_MAX: usize = 128;
+/// What a key needs to create a run, and to cancel one.
+const CREATES: &str = "runs:create";
+const CANCELS: &str = "runs:write";
 
 pub(super) async fn create(
     runs: &Runs,
@@ -81,9 +84,9 @@ async fn start(
     let on =
         (convert::on_limit(request.on_limit)?, convert::on_session_busy(request.on_session_busy)?);
     let limits = limits(runs, caller, scope, on).await?;
-    within_session(runs, caller, scope, session_id.as_deref()).await?;
     let given = request.parameters.map(json::from_struct).unwrap_or_default();
     let parameters = parameters::fill(&spec.parameters, &given)?;
+    let session = session_id.clone().map(|id| Session { scope, id });
     let new = NewRun {
         agent_id,
         agent_version: version,
@@ -103,49 +106,98 @@ async fn start(
     row.created_at = created.created_at.0;
     row.expires_at = Some(created.expires_at.0);
     let run = convert::run(row, Vec::new(), runs.clock.now())?;
-    let (job, who) = (Arc::clone(&prepared), Arc::new(caller.clone()));
+    let job = Arc::new(Job {
+        prepared: Arc::clone(&prepared),
+        caller: caller.clone(),
+        session: session.map(|session| (session, runs.engine.session_runs_max())),
+        forgets: Forgets { bus: runs.engine.bus().clone(), runs: Mutex::default() },
+    });
+    let held = Arc::clone(&job);
     let changed = runs.store.change(caller, "create_run", move |tx| {
-        let (job, run, caller) = (Arc::clone(&job), run.clone(), Arc::clone(&who));
+        let (job, run) = (Arc::clone(&job), run.clone());
         Box::pin(async move {
             let interrupted = job.write(tx).await?;
-            if let Some(kept) = interrupted.iter().find(|r| !may_interrupt(&caller, r)) {
-                return Err(narrow("runs:write", kept.agent_id));
-            }
             let (id, version) = (run.agent_id.clone(), run.agent_version);
             Ok(Changed::new(run.id.clone(), run).after(&(&id, version))?.with(interrupted))
         })
     });
-    let changed = changed.await?;
+    let changed = changed.await;
+    drop(held);
+    let changed = changed?;
     runs.engine.created(&prepared, changed.more);
     Ok((scope, changed.answer))
 }
 
-/// Whoever creates a run only cancels others that it could cancel by itself.
-fn may_interrupt(caller: &Caller, run: &Interrupted) -> bool {
-    caller.may_on("runs:write", run.agent_id)
+/// What creates a run, and what became of others by it.
+struct Job {
+    prepared: Arc<Prepared>,
+    caller: Caller,
+    /// Its conversation, and how many runs of that it has to do with.
+    session: Option<(Session, i64)>,
+    forgets: Forgets,
 }
 
-/// A key that is narrowed to some agents joins no conversation with others: its run would be told
-/// what they have said.
-async fn within_session(
-    runs: &Runs,
-    caller: &Caller,
-    scope: Scope,
-    session_id: Option<&str>,
-) -> Result<()> {
-    let (Some(Reach::Only(agents)), Some(id)) = (caller.reach("runs:create"), session_id) else {
-        return Ok(());
-    };
-    let session = Session { scope, id: id.to_owned() };
-    match store::sessions::other(runs.store.read(), &session, &agents).await? {
-        Some(other) => Err(narrow("runs:create", other)),
-        None => Ok(()),
+impl Job {
+    async fn write(&self, tx: &Tx) -> Result<Vec<Interrupted>> {
+        let interrupted = self.prepared.write(tx).await?;
+        let ids: Vec<Uuid> = interrupted.iter().map(Interrupted::run_id).collect();
+        self.forgets.note(&ids);
+        self.check(tx, &ids).await?;
+        let now = self.prepared.created().created_at;
+        for id in ids {
+            let (what, id) = (("RunsService/CancelRun", CANCELS), ids::format(ids::Kind::Run, id));
+            store::audit::besides(tx, &self.caller, what, &id, now).await?;
+        }
+        Ok(interrupted)
+    }
+
+    /// Whoever creates a run only cancels others that it could cancel by itself, and joins no
+    /// conversation with runs that it does not reach: its run would be told what they have said.
+    /// Nobody else joins it before the transaction ends.
+    async fn check(&self, tx: &Tx, interrupted: &[Uuid]) -> Result<()> {
+        let Some((session, most)) = &self.session else { return Ok(()) };
+        let caller = &self.caller;
+        if !interrupted.is_empty() {
+            let may = caller.may(CANCELS);
+            if !may || !store::reach::all(tx, caller, CANCELS, interrupted).await? {
+                return Err(narrow(CANCELS));
+            }
+        }
+        // Whoever reaches all of the project is asked nothing.
+        if caller.level == Level::Project && caller.reach(CREATES) == Some(Reach::All) {
+            return Ok(());
+        }
+        let around = store::sessions::around(tx, session, *most).await?;
+        match store::reach::all(tx, caller, CREATES, &around).await? {
+            true => Ok(()),
+            false => Err(narrow(CREATES)),
+        }
     }
 }
 
-fn narrow(needs: &'static str, agent: Uuid) -> Error {
-    let agent = ids::format(ids::Kind::Agent, agent);
-    let message = format!("the session has runs of {agent}, for which this key lacks {needs}");
+/// Runs whose pictures are of no worth, whatever becomes of the call.
+struct Forgets {
+    bus: Bus,
+    runs: Mutex<Vec<Uuid>>,
+}
+
+impl Forgets {
+    fn note(&self, runs: &[Uuid]) {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(runs);
+    }
+}
+
+impl Drop for Forgets {
+    fn drop(&mut self) {
+        for run in self.runs.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            self.bus.forget_picture(*run);
+        }
+    }
+}
+
+/// Says no more of the session than that.
+fn narrow(needs: &'static str) -> Error {
+    let message = format!("the session has runs for which this key lacks {needs}");
     Error::new(Reason::InsufficientScope, message).with("scope", needs)
 }
 
@@ -163,8 +215,11 @@ async fn limits(
     let tenant = tenant.ok_or_else(|| Error::internal("an agent without a project"))?;
     let own = Overrides::default();
     let project = runs.plans.limits(&tenant.plan, &tenant.overrides, &own);
-    let Limits { key_concurrent_runs, key_quota, .. } = *caller.limits;
-    Ok(RunLimits::of(&Limits { key_concurrent_runs, key_quota, ..project }, on))
+    let Limits { key_concurrent_runs, key_queued_runs, key_quota, .. } = *caller.limits;
+    let all = project.queued_runs;
+    let queued_runs = key_queued_runs.map_or(all, |own| own.min(all));
+    let limits = Limits { key_concurrent_runs, queued_runs, key_quota, ..project };
+    Ok(RunLimits::of(&limits, on))
 }
 
 /// The agent's version that the run is pinned to.

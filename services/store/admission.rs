@@ -5,9 +5,9 @@
 use sea_orm::{ConnectionTrait, Value};
 use uuid::Uuid;
 
-use super::Tx;
 use super::queue::BEHIND;
 use super::sql::statement;
+use super::{Tx, projects};
 use crate::kernel::{Result, Scope, Timestamp};
 
 /// A run that comes into the queue.
@@ -37,7 +37,13 @@ pub enum From {
 }
 
 /// Adds a run.
+///
+/// # Errors
+/// `project_not_found` when the project was deleted; those of the database.
 pub async fn insert(tx: &Tx, scope: Scope, new: New<'_>) -> Result<()> {
+    if is_paused(tx, scope).await? {
+        return Err(projects::not_found(scope.project));
+    }
     let sql = "INSERT INTO run_queue (run_id, project_id, environment, state, priority,
             available_at, epoch, stalls, next_seq, min_version, key_id, metered, session_id,
             session_turn)
@@ -61,6 +67,14 @@ pub async fn insert(tx: &Tx, scope: Scope, new: New<'_>) -> Result<()> {
     ];
     tx.execute_raw(statement(tx, sql, values)).await?;
     Ok(())
+}
+
+/// True when no worker takes runs of the project any more, since it was deleted.
+async fn is_paused(tx: &Tx, scope: Scope) -> Result<bool> {
+    let sql = "SELECT 1 FROM lanes
+        WHERE project_id = $1 AND environment = $2 AND kind = 'run' AND paused";
+    let values = [scope.project.into(), scope.environment.as_str().into()];
+    Ok(tx.query_one_raw(statement(tx, sql, values)).await?.is_some())
 }
 
 /// Runs of an owner that are ready or leased. One statement, so that a run which is claimed

@@ -138,7 +138,34 @@ pub(super) async fn change<M, X>(
     changed: &Changed<M, X>,
     now: Timestamp,
 ) -> Result<()> {
-    let Call { request_id, address, action, scope, pepper, .. } = &*caller.call;
+    let Call { action, scope, .. } = *caller.call;
+    let (before, after) = (changed.before.as_deref(), changed.after.as_deref());
+    line_of(tx, caller, (action, scope), (&changed.target, before, after), now).await
+}
+
+/// Writes the line of what a call has changed besides, as if that had been a call of its own: it
+/// did this, which needs this scope, to what has this id.
+///
+/// # Errors
+/// Those of the database.
+pub async fn besides(
+    tx: &Tx,
+    caller: &Caller,
+    what: (&'static str, &'static str),
+    target: &str,
+    now: Timestamp,
+) -> Result<()> {
+    line_of(tx, caller, what, (target, None, None), now).await
+}
+
+async fn line_of(
+    tx: &Tx,
+    caller: &Caller,
+    (action, scope): (&str, &str),
+    (target, before, after): (&str, Option<&str>, Option<&str>),
+    now: Timestamp,
+) -> Result<()> {
+    let Call { request_id, address, pepper, .. } = &*caller.call;
     let id = ids::fresh(now);
     let entry = Entry {
         id: ids::format(Kind::Audit, id),
@@ -147,12 +174,12 @@ pub(super) async fn change<M, X>(
         actor: caller.into(),
         scope,
         action,
-        target: Some(&changed.target),
+        target: Some(target),
         request_id,
         address: *address,
         outcome: "ok",
-        before: changed.before.as_deref(),
-        after: changed.after.as_deref(),
+        before,
+        after,
     };
     write(tx, pepper, caller.scope, (id, now), &entry).await
 }

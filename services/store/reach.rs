@@ -2,11 +2,11 @@
 //! an organisation, and keys that are narrowed to some agents. Asked by the services before their
 //! own questions, which begin with the owner that is told here.
 
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use uuid::Uuid;
 
 use super::owner;
-use super::sql::statement;
+use super::sql::{pieces, places, statement};
 use super::{agents, runs};
 use crate::kernel::caller::{Level, Reach};
 use crate::kernel::ids::{self, Kind};
@@ -55,15 +55,48 @@ pub async fn run(
     if caller.level == Level::Project && reach == Some(Reach::All) {
         return Ok(caller.scope);
     }
-    let sql = "SELECT r.project_id, r.environment, r.agent_id, p.organisation_id, r.key_id,
-            a.published AND a.deleted_at IS NULL
-        FROM runs r
-        JOIN projects p ON p.id = r.project_id AND p.deleted_at IS NULL
-        LEFT JOIN agents a ON a.id = r.agent_id
-        WHERE r.id = $1";
-    let row = conn.query_one_raw(statement(conn, sql, [id.into()])).await?;
+    let sql = format!("{OWNED} WHERE r.id = $1");
+    let row = conn.query_one_raw(statement(conn, &sql, [id.into()])).await?;
     let row = row.ok_or_else(|| runs::not_found(id))?;
-    let (owner, agent) = (scope(&row)?, row.try_get_by_index::<Uuid>(2)?);
+    reached(&row, caller, needs)?.ok_or_else(|| runs::not_found(id))
+}
+
+/// True when the caller's key reaches each of these runs of one owner, as [`run`] says of one.
+///
+/// # Errors
+/// Those of the database.
+pub async fn all(
+    conn: &impl ConnectionTrait,
+    caller: &Caller,
+    needs: &'static str,
+    ids: &[Uuid],
+) -> Result<bool> {
+    if caller.level == Level::Project && caller.reach(needs) == Some(Reach::All) {
+        return Ok(true);
+    }
+    let mut count = 0;
+    for piece in pieces(ids) {
+        let sql = format!("{OWNED} WHERE r.id IN ({})", places(1, piece.len()));
+        let values = piece.iter().map(|id| Value::from(*id));
+        let backend = conn.get_database_backend();
+        let rows = conn.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        for row in rows {
+            count += usize::from(reached(&row, caller, needs)?.is_some());
+        }
+    }
+    Ok(count == ids.len())
+}
+
+/// Runs, and what says who reaches them.
+const OWNED: &str = "SELECT r.project_id, r.environment, r.agent_id, p.organisation_id, r.key_id,
+        a.published AND a.deleted_at IS NULL
+    FROM runs r
+    JOIN projects p ON p.id = r.project_id AND p.deleted_at IS NULL
+    LEFT JOIN agents a ON a.id = r.agent_id";
+
+/// Whose the run is; `None` when the caller's key does not reach it.
+fn reached(row: &QueryResult, caller: &Caller, needs: &str) -> Result<Option<Scope>> {
+    let (owner, agent) = (scope(row)?, row.try_get_by_index::<Uuid>(2)?);
     let organisation: Option<Uuid> = row.try_get_by_index(3)?;
     let own = match caller.level {
         Level::Project => owner == caller.scope,
@@ -76,10 +109,7 @@ pub async fn run(
         }
         Level::Operator => false,
     };
-    match own && caller.may_on(needs, agent) {
-        true => Ok(owner),
-        false => Err(runs::not_found(id)),
-    }
+    Ok((own && caller.may_on(needs, agent)).then_some(owner))
 }
 
 fn scope(row: &QueryResult) -> Result<Scope> {

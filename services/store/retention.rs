@@ -9,8 +9,9 @@ use super::sql::{pieces, places, statement};
 use super::{Tx, labels, owner};
 use crate::kernel::{Environment, Error, Result, Timestamp};
 
-/// The number of the lock that the replica holds which removes.
-const TURN: &str = "SELECT pg_try_advisory_xact_lock(7885632)";
+/// The number of the lock that the replica holds which removes. Not the linker's of the audit log,
+/// which a busy server holds nearly always.
+const TURN: &str = "SELECT pg_try_advisory_xact_lock(7885633)";
 
 /// What is kept of a run in tables of its own.
 const PARTS: [&str; 3] = ["run_events", "run_steps", "run_inbox"];

@@ -1,9 +1,11 @@
 //! Questions about conversations: runs of one owner with the same session id, which go one after
-//! the other in the order of their turns. Asked by `engine`; `other` by the runs service.
+//! the other in the order of their turns. Asked by `engine` only; who may join one says `reach.rs`.
 //!
 //! Locks are taken in one order, so that nobody ends in a deadlock: the turns of who creates, rows
-//! of the queue by their turns, and last the turns of who ends. Whoever ends a run that waits
-//! behind another takes no turns: nobody waits for it.
+//! of the queue by their turns, and last the turns of who ends. With those in hand, only whoever
+//! has ended the first run waits for a row: that of the next. So nobody waits for these turns who
+//! holds a row of the session without having held all before it, whether they are being cancelled
+//! or not. Whoever ends a run that waits behind another takes no turns: nobody waits for it.
 
 use std::collections::HashMap;
 
@@ -11,9 +13,9 @@ use sea_orm::{ConnectionTrait, Statement, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::Tx;
 use super::queue::BEHIND;
-use super::sql::{pieces, places, statement, take_turns};
+use super::sql::{lock_rows, pieces, places, statement, take_turns};
+use super::{Tx, owner};
 use crate::kernel::{Result, Scope, Timestamp};
 
 /// A conversation: the same id of another owner is another.
@@ -30,8 +32,8 @@ pub struct Session {
 pub struct Live {
     /// Run.
     pub run_id: Uuid,
-    /// Its agent.
-    pub agent_id: Uuid,
+    /// Nobody has asked to cancel it.
+    pub goes_on: bool,
 }
 
 impl Session {
@@ -68,18 +70,21 @@ pub async fn take_turns_ending(tx: &Tx, session: &Session) -> Result<()> {
     take_turns(tx, session.name(), true).await
 }
 
-/// Runs of the session that have not ended and that nobody has asked to cancel, in their order, at
-/// most `most`.
-pub async fn live(tx: &Tx, session: &Session, most: i64) -> Result<Vec<Live>> {
-    let sql = "SELECT q.run_id, r.agent_id FROM run_queue q JOIN runs r ON r.id = q.run_id
+/// Runs of the session that have not ended, in their order, at most `most`; their rows are held
+/// until the transaction ends, each after those before it.
+pub async fn hold_live(tx: &Tx, session: &Session, most: i64) -> Result<Vec<Live>> {
+    let sql = format!(
+        "SELECT q.run_id, q.cancel_requested_at FROM run_queue q
         WHERE q.project_id = $1 AND q.environment = $2 AND q.session_id = $3
-            AND q.cancel_requested_at IS NULL
-        ORDER BY q.session_turn LIMIT $4 + 0";
+        ORDER BY q.session_turn LIMIT $4 + 0{}",
+        lock_rows(tx, "q")
+    );
     let [project, environment, id] = session.values();
     let values = [project, environment, id, most.into()];
-    let rows = tx.query_all_raw(statement(tx, sql, values)).await?;
+    let rows = tx.query_all_raw(statement(tx, &sql, values)).await?;
     let live = |row: sea_orm::QueryResult| {
-        Ok(Live { run_id: row.try_get_by_index(0)?, agent_id: row.try_get_by_index(1)? })
+        let goes_on = row.try_get_by_index::<Option<i64>>(1)?.is_none();
+        Ok(Live { run_id: row.try_get_by_index(0)?, goes_on })
     };
     rows.into_iter().map(live).collect()
 }
@@ -123,6 +128,24 @@ pub async fn go_on(tx: &Tx, session: &Session, now: Timestamp) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Sessions whose first run waits, though there is none before it that could make it ready; at most
+/// a hundred. Nobody of this version leaves one so.
+pub async fn stranded(conn: &impl ConnectionTrait) -> Result<Vec<Session>> {
+    let sql = "SELECT q.project_id, q.environment, q.session_id FROM run_queue q
+        WHERE q.state = 3 AND q.session_id IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM run_queue b
+            WHERE b.project_id = q.project_id AND b.environment = q.environment
+                AND b.session_id = q.session_id AND b.session_turn < q.session_turn)
+        LIMIT 100";
+    let rows = conn.query_all_raw(statement(conn, sql, [])).await?;
+    let session = |row: sea_orm::QueryResult| -> Result<Session> {
+        let environment: String = row.try_get_by_index(1)?;
+        let scope = owner::scope(row.try_get_by_index(0)?, &environment)?;
+        Ok(Session { scope, id: row.try_get_by_index(2)? })
+    };
+    rows.into_iter().map(session).collect()
 }
 
 /// Runs of the session before this turn, newest first, at most `most`, each with the bytes of its
@@ -169,23 +192,28 @@ pub async fn messages(
     Ok(messages)
 }
 
-/// The agent of a run of the session that is none of these; `None` when there is no such run.
-pub async fn other(
+/// What a run that joins the session has to do with: at most `most` of its newest runs, which it is
+/// told of, and as many of those that have not ended.
+pub async fn around(
     conn: &impl ConnectionTrait,
     session: &Session,
-    agents: &[Uuid],
-) -> Result<Option<Uuid>> {
-    let known = match agents.len() {
-        0 => String::new(),
-        count => format!(" AND agent_id NOT IN ({})", places(4, count)),
-    };
-    let sql = format!(
-        "SELECT agent_id FROM runs
-        WHERE project_id = $1 AND environment = $2 AND session_id = $3{known} LIMIT 1"
-    );
-    let mut values = session.values().to_vec();
-    values.extend(agents.iter().map(|id| Value::from(*id)));
-    let statement = Statement::from_sql_and_values(conn.get_database_backend(), sql, values);
-    let row = conn.query_one_raw(statement).await?;
-    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
+    most: i64,
+) -> Result<Vec<Uuid>> {
+    let newest = "SELECT id FROM runs
+        WHERE project_id = $1 AND environment = $2 AND session_id = $3
+        ORDER BY session_turn DESC, id DESC LIMIT $4 + 0";
+    let live = "SELECT run_id FROM run_queue
+        WHERE project_id = $1 AND environment = $2 AND session_id = $3
+        ORDER BY session_turn LIMIT $4 + 0";
+    let mut ids: Vec<Uuid> = Vec::new();
+    for sql in [newest, live] {
+        let [project, environment, id] = session.values();
+        let values = [project, environment, id, most.into()];
+        for row in conn.query_all_raw(statement(conn, sql, values)).await? {
+            ids.push(row.try_get_by_index(0)?);
+        }
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
 }

@@ -45,6 +45,15 @@ pub(super) fn for_update<E: EntityTrait>(
     }
 }
 
+/// The words that lock the rows of one table of a `SELECT`, one after the other. One writer needs
+/// no lock.
+pub(super) fn lock_rows(conn: &impl ConnectionTrait, table: &str) -> String {
+    match conn.get_database_backend() {
+        DbBackend::Postgres => format!(" FOR UPDATE OF {table}"),
+        _ => String::new(),
+    }
+}
+
 /// The words that lock the rows of one table of a `SELECT`, and pass over those locked by others.
 /// One writer needs no lock.
 pub(super) fn skip_locked(conn: &impl ConnectionTrait, table: &str) -> String {

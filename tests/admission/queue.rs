@@ -95,6 +95,12 @@ async fn an_organisation_and_a_key_may_have_a_limit_of_their_own() {
     let first = begin(&at, &teller, "a").await;
     begin(&narrow, &teller, "b").await;
     let run = crate::conversations::run(&teller, "c");
+    let wide = json!({"name": "w", "scopes": ["run"], "limits": {"queued_runs": 1},
+        "organisation_id": list["data"][0]["id"]});
+    let wide = ok(&operator, "KeysService/CreateKey", wide).await;
+    let wide = app.client(Door::Rest, wide["secret"].as_str().expect("a secret"));
+    let refused = wide.call(CREATE, run.clone()).await.expect_err("its own limit");
+    assert_eq!((&*refused.code, &*refused.details["limit"]), ("queue_full", "1"));
     let refused = narrow.call(CREATE, run.clone()).await.expect_err("the key's own limit");
     assert_eq!((&*refused.code, &*refused.details["limit"]), ("queue_full", "2"));
     ok(&at, CREATE, run.clone()).await;

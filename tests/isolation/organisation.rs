@@ -89,6 +89,31 @@ async fn a_key_of_an_organisation_changes_no_agent() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_an_organisation_joins_and_interrupts_no_conversation_that_it_does_not_reach() {
+    let world = World::new().await;
+    let (own, wide) = (&world.own, world.caller(Who::Organisation, Door::Rest));
+    let admin = world.app.client(Door::Rest, &own.admin);
+    let create = "RunsService/CreateRun";
+    let run = |agent: &str, session: &str, on: &str| {
+        json!({"agent_id": agent, "input": "x", "session_id": session, "background": true,
+            "on_session_busy": on})
+    };
+    let draft = ok(&admin, create, run(&own.draft, "s", "queue")).await;
+    for on in ["queue", "interrupt"] {
+        let refused = code(&wide, create, run(&own.agent, "s", on)).await;
+        assert_eq!(refused, "insufficient_scope", "{on}");
+    }
+    let draft = ok(&admin, "RunsService/GetRun", json!({"id": draft["id"], "wait": 30})).await;
+    assert_eq!(draft["status"], "requires_action", "it goes on");
+    let first = ok(&wide, create, run(&own.agent, "t", "queue")).await;
+    ok(&wide, create, run(&own.other, "t", "interrupt")).await;
+    let first = ok(&wide, "RunsService/GetRun", json!({"id": first["id"], "wait": 30})).await;
+    assert_eq!(first["status"], "cancelled", "its own");
+    ok(&admin, "AgentsService/PublishAgent", json!({"id": own.draft})).await;
+    ok(&wide, create, run(&own.agent, "s", "interrupt")).await;
+}
+
 async fn a_key(world: &World, fields: Value) -> String {
     let mut key = json!({"name": "k", "scopes": ["admin"]});
     for (name, value) in fields.as_object().expect("fields") {

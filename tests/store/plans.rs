@@ -152,7 +152,7 @@ async fn what_is_removed_and_what_a_session_has_said_is_found_along_an_index() {
     }
     let session = Session { scope: OWNER, id: "s".to_owned() };
     sessions::before(&conn, &session, 5, 100).await.expect("asked");
-    sessions::other(&conn, &session, &[Uuid::nil()]).await.expect("asked");
+    sessions::around(&conn, &session, 10).await.expect("asked");
     sessions::messages(&conn, &[Uuid::nil(), Uuid::max()]).await.expect("asked");
     assert_walks(&conn, "a session");
 }

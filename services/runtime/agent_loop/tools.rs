@@ -58,9 +58,8 @@ impl<'a> Claim<'a> {
         self.pending.intents.extend(intents);
         // Nothing is sent, answered or waited for that is not begun.
         self.commit().await?;
-        for (place, outcome) in answered {
-            self.end_call(place, Sent { outcome, tries: 0 })?;
-        }
+        let answered = answered.into_iter();
+        self.end_calls(answered.map(|(place, outcome)| (place, Sent { outcome, tries: 0 })))?;
         if !to_send.is_empty() {
             self.send(to_send).await?;
         }
@@ -145,10 +144,9 @@ impl<'a> Claim<'a> {
             self.commit().await?;
             let in_flight: Vec<String> = left.iter().map(|place| self.call_id(*place)).collect();
             let first = self.effect(&in_flight, sent.next()).await?;
-            for (place, result) in first.into_iter().chain(ready(&mut sent)) {
-                left.retain(|other| *other != place);
-                self.end_call(place, result)?;
-            }
+            let come: Vec<_> = first.into_iter().chain(ready(&mut sent)).collect();
+            left.retain(|place| come.iter().all(|(other, _)| other != place));
+            self.end_calls(come)?;
             faults::point("after_tool_before_commit");
         }
         Ok(())
@@ -196,10 +194,18 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Makes the end of a call ready: its row, its event and the message for the model.
-    fn end_call(&mut self, place: Place, sent: Sent) -> Flow<()> {
+    /// Makes the ends of calls ready. When that is too much for the run, it ends after the last of
+    /// them: what has come is kept.
+    fn end_calls(&mut self, calls: impl IntoIterator<Item = (Place, Sent)>) -> Flow<()> {
+        let bytes = calls.into_iter().map(|(place, sent)| self.end_call(place, sent)).sum();
+        self.grow(bytes)
+    }
+
+    /// Makes the end of a call ready: its row, its event and the message for the model. The bytes
+    /// of its result.
+    fn end_call(&mut self, place: Place, sent: Sent) -> usize {
         let (now, message_id) = (self.now(), self.message_id());
-        let Some(round) = self.thread.rounds.last_mut() else { return Ok(()) };
+        let Some(round) = self.thread.rounds.last_mut() else { return 0 };
         let asked_at = round.reply.as_ref().map_or(now, |reply| reply.answered_at);
         let call = &mut round.calls[place];
         let (value, error) = match sent.outcome {
@@ -226,7 +232,7 @@ impl<'a> Claim<'a> {
         let (row, bytes) = (json(&result), result.bytes());
         call.result = Some(result);
         self.finish(number(place), status, row);
-        self.grow(bytes)
+        bytes
     }
 }
 

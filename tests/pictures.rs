@@ -150,7 +150,7 @@ async fn a_crowd_that_waits_is_told_by_both_processes() {
 async fn who_was_told_of_the_end_is_not_shown_what_was_before() {
     let (redis, (config, _place)) = (Redis::start(), postgres_copy().await);
     let (_programs, apis) = two(&redis, &config.url).await;
-    let turn = json!({"text": "at last", "delay_ms": 3000});
+    let turn = json!({"text": "at last", "delay_ms": 15000});
     let agent = json!({"name": "slow", "model": "sim", "sim": {"turns": [turn]}});
     let run_id = apis[0].start(&apis[0].agent(&agent).await, &json!("x")).await;
     // A picture that nothing voids, as if the word that does were lost.

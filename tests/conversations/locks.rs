@@ -15,9 +15,7 @@ use serde_json::{Map, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{
-    BOTH, CREATE, agent, app, asker, begin, hold, ok, run, run_or, settled, status, teller,
-};
+use super::{CREATE, agent, app, asker, begin, hold, ok, run, run_or, settled, status, teller};
 use crate::agents::id;
 use crate::harness::app::{App, On, Options};
 use crate::harness::doors::Door;

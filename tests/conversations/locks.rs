@@ -15,7 +15,9 @@ use serde_json::{Map, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{CREATE, agent, app, asker, begin, hold, ok, run, run_or, settled, status, teller};
+use super::{
+    BOTH, CREATE, agent, app, asker, begin, hold, ok, run, run_or, settled, status, teller,
+};
 use crate::agents::id;
 use crate::harness::app::{App, On, Options};
 use crate::harness::doors::Door;
@@ -102,6 +104,7 @@ async fn a_narrow_key_sees_a_run_that_is_created_at_the_same_time() {
     let refused = joined.expect_err("it would be told what is not its own");
     assert_eq!(refused.code, "insufficient_scope");
     assert!(!refused.message.contains(&theirs), "{}", refused.message);
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -143,4 +146,26 @@ async fn who_interrupts_waits_for_the_first_run_before_it_holds_the_next() {
     assert!(free.expect("ended"), "whoever ends the first could not make the next ready");
     assert_eq!(status(&at, &second).await, "cancelled");
     assert_eq!(settled(&at, &id(&third)).await["status"], "completed");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_waits_behind_none_is_found_and_goes() {
+    for on in BOTH {
+        let (app, at) = app(on).await;
+        let (asker, teller) = (agent(&at, asker()).await, agent(&at, teller()).await);
+        hold(&at, &asker).await;
+        let (second, third) = (begin(&at, &teller, "b").await, begin(&at, &teller, "c").await);
+        let engine = upkeep(&app).engine;
+        assert_eq!(engine.free_stranded().await.expect("asked"), 0, "the first lives");
+        assert_eq!(status(&at, &second).await, "queued");
+        // As a process does that knows nothing of sessions.
+        execute(&app.store, "DELETE FROM run_queue WHERE state = 2".to_owned()).await;
+        engine.free_stranded().await.expect("asked");
+        for run in [&second, &third] {
+            assert_eq!(settled(&at, run).await["status"], "completed");
+        }
+        assert_eq!(engine.free_stranded().await.expect("asked"), 0);
+        app.stop().await;
+    }
 }

@@ -1,11 +1,15 @@
 //! The runs of a deleted project end, and a changed plan holds at once.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
+use runplane::kernel::Reason;
 use runplane::store::tables::{lane, run};
 use sea_orm::EntityTrait;
 
 use crate::agents::id;
+use crate::conversations::locks::prepared;
 use crate::conversations::{
     CREATE, agent, asker, begin, driven, hold, ok, settled, sleeper, teller,
 };
@@ -52,6 +56,14 @@ async fn the_runs_of_a_deleted_project_end_and_none_begins() {
         ok(&operator, "ProjectsService/DeleteProject", json!({"id": project["id"]})).await;
         let ended = tokio::time::timeout(std::time::Duration::from_secs(60), none_is_live(&app));
         assert_eq!(ended.await.expect("they end"), ["cancelled"; 4]);
+        // Of a call that was let in before.
+        let late = Arc::new(prepared(&app, &teller, None).await.1);
+        let late = app.store.tx("test.create", move |tx| {
+            let late = Arc::clone(&late);
+            Box::pin(async move { late.write(tx).await })
+        });
+        let refused = late.await.expect_err("its project is deleted");
+        assert_eq!(refused.reason, Reason::ProjectNotFound);
         app.stop().await;
     }
 }

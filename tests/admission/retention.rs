@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use runplane::kernel::Clock;
+use runplane::store::audit;
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
 
@@ -11,6 +12,7 @@ use crate::conversations::{CREATE, agent, asker, begin, hold, ok, settled, statu
 use crate::harness::app::{App, On, Options};
 use crate::harness::databases::START;
 use crate::harness::doors::Door;
+use crate::idempotency::log::upkeep;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const CONFIG: &str =
@@ -27,6 +29,27 @@ async fn kept(app: &App) -> Vec<i64> {
         counts.push(row.try_get_by_index(0).expect("a number"));
     }
     counts
+}
+
+#[tokio::test]
+async fn runs_are_removed_while_the_audit_log_is_linked() {
+    let (config, clock) = (CONFIG.to_owned(), Clock::manual(START));
+    let app = App::with(Options { on: On::Postgres, config, clock, ..Options::default() }).await;
+    let at = app.door(Door::Rest);
+    let teller = agent(&at, teller()).await;
+    settled(&at, &begin(&at, &teller, "a").await).await;
+    app.advance(DAY * 11);
+    let mut upkeep = upkeep(&app);
+    upkeep.retention.live_days = 10;
+    let links = app.store.tx("test.link", move |tx| {
+        let upkeep = upkeep.clone();
+        Box::pin(async move {
+            audit::link(tx, &upkeep.pepper).await?;
+            upkeep.retain().await
+        })
+    });
+    assert_eq!(links.await.expect("both"), 1);
+    app.stop().await;
 }
 
 #[tokio::test]

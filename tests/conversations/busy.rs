@@ -1,6 +1,6 @@
 //! What becomes of a run whose session is busy: it waits, is refused, or interrupts.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     BOTH, CREATE, agent, app, asker, begin, driven, goes_before, hold, kinds, ok, run, run_or,
@@ -10,6 +10,7 @@ use crate::agents::id;
 use crate::harness::app::App;
 use crate::harness::doors::Door;
 use crate::harness::story::{Story, at_each_door};
+use crate::idempotency::log::entries;
 
 #[tokio::test]
 async fn a_session_that_waits_for_its_caller_is_busy_and_goes_on_in_order() {
@@ -108,12 +109,22 @@ async fn a_run_that_interrupts_goes_when_all_before_it_are_cancelled() {
 #[tokio::test]
 async fn a_session_that_waits_for_its_caller_is_interrupted_at_once() {
     for on in BOTH {
-        let (_app, at) = app(on).await;
+        let (app, at) = app(on).await;
         let (asker, teller) = (agent(&at, asker()).await, agent(&at, teller()).await);
         let first = id(&hold(&at, &asker).await);
         let second = id(&ok(&at, CREATE, run_or(&teller, "b", "interrupt")).await);
         assert_eq!(status(&at, &first).await, "cancelled");
         assert_eq!(settled(&at, &second).await["output"]["result"], "b");
+        let lines = entries(&app).await;
+        let of = |line: &&Value| line["target"] == first || line["target"] == second;
+        let lines = lines.iter().filter(of).map(|line| (&line["action"], &line["target"]));
+        let expected = [("RunsService/CancelRun", &first), ("RunsService/CreateRun", &second)];
+        let expected = expected.map(|(action, target)| (json!(action), json!(target)));
+        let told: Vec<_> = lines.map(|(action, run)| (action.clone(), run.clone())).collect();
+        let mut told: Vec<_> = told.into_iter().skip(1).collect();
+        told.sort_by_key(|(action, _)| action.to_string());
+        assert_eq!(told, expected, "the audit log tells of both");
+        app.stop().await;
     }
 }
 

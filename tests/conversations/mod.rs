@@ -5,6 +5,7 @@ mod crash;
 mod crowd;
 mod ends;
 mod history;
+pub mod locks;
 
 use serde_json::{Value, json};
 

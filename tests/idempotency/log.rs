@@ -35,7 +35,8 @@ async fn app_keys(app: &App) -> u64 {
     row.try_get_by_index::<i64>(0).expect("a count").unsigned_abs()
 }
 
-fn upkeep(app: &App) -> Upkeep {
+/// The upkeep of another process on the same data.
+pub fn upkeep(app: &App) -> Upkeep {
     let pepper = Pepper::new(SecretString::from("a pepper for tests, of no worth"));
     let (store, clock) = (app.store.clone(), app.clock.clone());
     let engine = Engine::new(store.clone(), Bus::memory(), clock.clone(), EngineConfig::default());

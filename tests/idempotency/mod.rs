@@ -5,4 +5,4 @@ mod crashes;
 mod crowds;
 mod every;
 mod keys;
-mod log;
+pub mod log;

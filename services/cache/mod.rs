@@ -250,9 +250,15 @@ impl Bus {
     /// Made before a run is changed: unless it is resolved, what becomes of that is not known.
     #[must_use]
     pub fn doubt(&self, run_id: Uuid) -> Doubt {
-        let doubt = Doubt::new(self.pictures.clone());
+        let doubt = self.doubts();
         doubt.about(run_id);
         doubt
+    }
+
+    /// The same of runs that are not known yet.
+    #[must_use]
+    pub fn doubts(&self) -> Doubt {
+        Doubt::new(self.pictures.clone())
     }
 
     /// How many runs the bus keeps anything of.

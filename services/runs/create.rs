@@ -1,14 +1,14 @@
 //! Creates a run: finds the agent, checks the input and the parameters against it, and hands the
 //! run to the engine. Nothing is written before everything is right.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Events, Runs, convert, events, get, wait};
-use crate::cache::{Bus, EventId};
+use crate::cache::{Doubt, EventId};
 use crate::engine::{Interrupted, NewRun, OnLimit, OnSessionBusy, Prepared, RunLimits};
 use crate::kernel::call::Changed;
 use crate::kernel::caller::{Level, Reach};
@@ -106,13 +106,14 @@ async fn start(
     row.created_at = created.created_at.0;
     row.expires_at = Some(created.expires_at.0);
     let run = convert::run(row, Vec::new(), runs.clock.now())?;
+    // Also for a caller that goes away while the answer is on its way.
+    let doubt = runs.engine.bus().doubts();
     let job = Arc::new(Job {
         prepared: Arc::clone(&prepared),
         caller: caller.clone(),
         session: session.map(|session| (session, runs.engine.session_runs_max())),
-        forgets: Forgets { bus: runs.engine.bus().clone(), runs: Mutex::default() },
+        doubt: doubt.clone(),
     });
-    let held = Arc::clone(&job);
     let changed = runs.store.change(caller, "create_run", move |tx| {
         let (job, run) = (Arc::clone(&job), run.clone());
         Box::pin(async move {
@@ -121,10 +122,9 @@ async fn start(
             Ok(Changed::new(run.id.clone(), run).after(&(&id, version))?.with(interrupted))
         })
     });
-    let changed = changed.await;
-    drop(held);
-    let changed = changed?;
+    let changed = changed.await?;
     runs.engine.created(&prepared, changed.more);
+    doubt.resolve();
     Ok((scope, changed.answer))
 }
 
@@ -134,14 +134,15 @@ struct Job {
     caller: Caller,
     /// Its conversation, and how many runs of that it has to do with.
     session: Option<(Session, i64)>,
-    forgets: Forgets,
+    /// Runs that it interrupts.
+    doubt: Doubt,
 }
 
 impl Job {
     async fn write(&self, tx: &Tx) -> Result<Vec<Interrupted>> {
         let interrupted = self.prepared.write(tx).await?;
         let ids: Vec<Uuid> = interrupted.iter().map(Interrupted::run_id).collect();
-        self.forgets.note(&ids);
+        ids.iter().for_each(|run_id| self.doubt.about(*run_id));
         self.check(tx, &ids).await?;
         let now = self.prepared.created().created_at;
         for id in ids {
@@ -171,26 +172,6 @@ impl Job {
         match store::reach::all(tx, caller, CREATES, &around).await? {
             true => Ok(()),
             false => Err(narrow(CREATES)),
-        }
-    }
-}
-
-/// Runs whose pictures are of no worth, whatever becomes of the call.
-struct Forgets {
-    bus: Bus,
-    runs: Mutex<Vec<Uuid>>,
-}
-
-impl Forgets {
-    fn note(&self, runs: &[Uuid]) {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(runs);
-    }
-}
-
-impl Drop for Forgets {
-    fn drop(&mut self) {
-        for run in self.runs.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            self.bus.forget_picture(*run);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runplane::store::Store;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -48,14 +48,18 @@ async fn refused(at: &Client, agent: &str) -> Failure {
     tokio::time::timeout(LONG, until).await.expect("it is refused")
 }
 
-async fn taken(at: &Client, agent: &str) {
-    let run = json!({"agent_id": agent, "input": "x", "background": true});
+/// The run, as soon as it is taken.
+async fn taken(at: &Client, agent: &str) -> Value {
+    let run = json!({"agent_id": agent, "input": "x"});
     let until = async {
-        while at.call(CREATE, run.clone()).await.is_err() {
-            tokio::task::yield_now().await;
+        loop {
+            match at.call(CREATE, run.clone()).await {
+                Ok(run) => return run,
+                Err(_) => tokio::task::yield_now().await,
+            }
         }
     };
-    tokio::time::timeout(LONG, until).await.expect("it is taken again");
+    tokio::time::timeout(LONG, until).await.expect("it is taken")
 }
 
 #[tokio::test]
@@ -64,8 +68,9 @@ async fn a_full_queue_takes_no_runs_but_is_read() {
     let app = App::with(Options { config, ..Options::default() }).await;
     let at = app.door(Door::Rest);
     let teller = agent(&at, teller()).await;
-    let run = json!({"agent_id": teller, "input": "x", "wait": 30});
-    let run = id(&ok(&at, CREATE, run).await);
+    // So short a queue may be full of what a single run writes.
+    let run = id(&taken(&at, &teller).await);
+    ok(&at, "RunsService/GetRun", json!({"id": run, "wait": 30})).await;
     let gate = Arc::new(Semaphore::new(0));
     let mut jobs = held(&app.store, &gate, 8);
     let failure = refused(&at, &teller).await;

@@ -2,14 +2,10 @@
 //! refused before anybody reads them. hyper has limits of its own above these, which it answers
 //! without a body; `port.rs` sets them.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
-
 use http::uri::Authority;
 use http::{Version, header};
-use tower::{Layer, Service};
 
-use super::{Answer, Dialect, Request, Response, request_id};
+use super::Request;
 use crate::kernel::{Error, Reason, Result};
 
 /// Most header fields of a request.
@@ -21,45 +17,8 @@ pub(super) const FIELD_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes of the path and query of a request.
 const URI_BYTES_MAX: usize = 16 * 1024;
 
-/// Makes [`Limited`] services.
-#[derive(Debug, Clone, Copy)]
-pub struct LimitsLayer;
-
-/// Refuses requests whose head is too large.
-#[derive(Debug, Clone)]
-pub struct Limited<S> {
-    inner: S,
-}
-
-impl<S> Layer<S> for LimitsLayer {
-    type Service = Limited<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Limited { inner }
-    }
-}
-
-impl<S> Service<Request> for Limited<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible, Future = Answer>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request) -> Answer {
-        let Err(error) = check(&request) else { return self.inner.call(request) };
-        let dialect = Dialect::of(request.headers());
-        let refused = dialect.refuse(error.into(), request_id(request.extensions()));
-        Box::pin(std::future::ready(Ok(refused)))
-    }
-}
-
-fn check(request: &Request) -> Result<()> {
+/// Refuses requests whose head is too large, or names no host or several.
+pub(super) fn check(request: &Request) -> Result<()> {
     let uri = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if uri > URI_BYTES_MAX {
         let message = format!("the path and the query are longer than {URI_BYTES_MAX} bytes");

@@ -2,6 +2,7 @@
 //! the transcoder.
 
 pub mod auth;
+mod check;
 pub mod coding;
 pub mod conditional;
 mod credentials;

@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use tower::{Layer, Service, ServiceBuilder};
 
+use super::check::CheckLayer;
 use super::coding::CodingLayer;
 use super::conditional::ConditionalLayer;
 use super::deadline::DeadlineLayer;
-use super::https::HttpsLayer;
-use super::limits::LimitsLayer;
 use super::linger::LingerLayer;
 use super::origin::OriginLayer;
 use super::peer::PeerLayer;
 use super::request::RequestLayer;
-use super::role::RoleLayer;
 use super::security::SecurityLayer;
 use super::web::WebLayer;
-use super::{Answer, Request, Response};
+use super::{Answer, Request, Response, https, limits, role};
 use crate::kernel::Clock;
 use crate::kernel::config::ServerConfig;
 
@@ -63,13 +61,13 @@ where
         // carry none and end here, and a page may read every failure from below.
         .layer(OriginLayer::new(&config.cors_origins))
         // Before the key is looked at, and below what lets pages read failures.
-        .layer(HttpsLayer { required: config.require_https })
+        .layer(CheckLayer(https::check(config.require_https)))
         // Before the key is looked at: a worker knows of none.
-        .layer(RoleLayer { role: config.role })
+        .layer(CheckLayer(role::check(config.role)))
         // Below this there is no gRPC-Web, only gRPC: failures are translated like answers.
         .layer(WebLayer)
         // Before anything reads the headers at length.
-        .layer(LimitsLayer)
+        .layer(CheckLayer(limits::check))
         // Above the coding of answers, whose tags say how they are coded.
         .layer(ConditionalLayer)
         // Above the deadline, whose last words are not compressed.

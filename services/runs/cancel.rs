@@ -22,7 +22,6 @@ pub(super) async fn cancel(runs: &Runs, caller: &Caller, id: &str) -> Result<pb:
     let (asked, version) = changed.more;
     // Told first: keeping a picture may take a while.
     runs.engine.cancel_asked(asked);
-    runs.engine.bus().forget_picture(run_id);
     current::changed(runs, scope, (run_id, version), &changed.answer).await;
     doubt.resolve();
     Ok(changed.answer)

@@ -67,7 +67,6 @@ async fn handed_over(
     let (status, version) = changed.more;
     // Told first: keeping a picture may take a while.
     runs.engine.submitted(status);
-    runs.engine.bus().forget_picture(run_id);
     current::changed(runs, scope, (run_id, version), &changed.answer).await;
     doubt.resolve();
     Ok((scope, changed.answer))

@@ -24,23 +24,8 @@ use super::redis::Redis;
 /// { … }`.
 #[macro_export]
 macro_rules! on_both {
-    ($($(#[$meta:meta])* async fn $name:ident($db:ident: Database) $body:block)*) => {
-        $(mod $name {
-            use super::*;
-
-            $(#[$meta])*
-            async fn body($db: $crate::harness::databases::Database) $body
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_sqlite() {
-                body($crate::harness::databases::Database::sqlite().await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_postgres() {
-                body($crate::harness::databases::Database::postgres().await).await;
-            }
-        })*
+    ($($bodies:tt)*) => {
+        $crate::on! { [on_sqlite sqlite, on_postgres postgres] $($bodies)* }
     };
 }
 
@@ -48,27 +33,31 @@ macro_rules! on_both {
 /// database hear each other over a Redis.
 #[macro_export]
 macro_rules! on_all {
-    ($($(#[$meta:meta])* async fn $name:ident($db:ident: Database) $body:block)*) => {
+    ($($bodies:tt)*) => {
+        $crate::on! {
+            [on_sqlite sqlite, on_postgres postgres, on_postgres_and_redis postgres_and_redis]
+            $($bodies)*
+        }
+    };
+}
+
+/// Makes a test of each body for each place: how it is called, and what of [`Database`] opens it.
+#[macro_export]
+macro_rules! on {
+    ($places:tt $($(#[$meta:meta])* async fn $name:ident($db:ident: Database) $body:block)*) => {
         $(mod $name {
             use super::*;
 
             $(#[$meta])*
             async fn body($db: $crate::harness::databases::Database) $body
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_sqlite() {
-                body($crate::harness::databases::Database::sqlite().await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_postgres() {
-                body($crate::harness::databases::Database::postgres().await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_postgres_and_redis() {
-                body($crate::harness::databases::Database::postgres_and_redis().await).await;
-            }
+            $crate::on! { @each $places }
+        })*
+    };
+    (@each [$($test:ident $open:ident),*]) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $test() {
+            body($crate::harness::databases::Database::$open().await).await;
         })*
     };
 }

@@ -1,5 +1,6 @@
 //! The commands of `runplane`: the arguments, and one file for each command or family of them.
-//! Called by `main.rs` alone. Whatever a command does beyond its own words it asks of the other parts.
+//! Called by `main.rs` alone. Whatever a command does beyond its own words it asks of the other
+//! parts.
 
 mod audit;
 mod keys;

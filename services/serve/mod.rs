@@ -1,5 +1,5 @@
 //! Builds every part once, in order, and stops them in reverse. The only file that knows all parts.
-//! Called by `main.rs`, by the demo and by tests: who calls owns the port and the end.
+//! Called by the commands, by the demo and by tests: who calls owns the port and the end.
 
 mod hooks;
 mod services;

@@ -137,10 +137,12 @@ async fn main() -> ExitCode {
 async fn command(command: Command) -> Outcome<()> {
     match command {
         Command::Demo { once, listen } => {
-            telemetry::init(&Config::with("[log]\nfilter = \"warn\"")?.log)?;
+            let telemetry = telemetry::init(&Config::with("[log]\nfilter = \"warn\"")?)?;
             let stop = CancellationToken::new();
             let work = demo::run(demo::Options { once, listen }, stop.clone());
-            interruptible(stop, work).await
+            let done = interruptible(stop, work).await;
+            telemetry.finish().await;
+            done
         }
         Command::Serve(common) => serve(whole(&common).await?).await,
         Command::Check(common) => {
@@ -218,7 +220,13 @@ async fn verify(config: Config, head: Option<String>) -> Outcome<()> {
 }
 
 async fn serve(config: Config) -> Outcome<()> {
-    telemetry::init(&config.log)?;
+    let telemetry = telemetry::init(&config)?;
+    let served = serve_on(config).await;
+    telemetry.finish().await;
+    served
+}
+
+async fn serve_on(config: Config) -> Outcome<()> {
     let (listen, tls) = (config.server.listen, config.tls.is_on());
     let server = Server::build(config).await?;
     let listener = TcpListener::bind(listen).await.map_err(|error| {

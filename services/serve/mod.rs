@@ -1,6 +1,7 @@
 //! Builds every part once, in order, and stops them in reverse. The only file that knows all parts.
 //! Called by `main.rs`, by the demo and by tests: who calls owns the port and the end.
 
+mod operate;
 mod services;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
+use self::operate::Operated;
 use self::services::{Parts, SERVED, grpc, services};
 use crate::cache::limits::{Limiter, Replicas};
 use crate::cache::link::Link;
@@ -34,6 +36,7 @@ use crate::gateway::{Dialect, port, stack, tls};
 use crate::kernel::caller::{Forget, Grant};
 use crate::kernel::config::{AliasConfig, Config, Plans, Role, ServerConfig};
 use crate::kernel::models::ModelTable;
+use crate::kernel::telemetry::Meters;
 use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
 use crate::keys::bootstrap::Opens;
 use crate::keys::{bootstrap, pepper};
@@ -58,6 +61,7 @@ pub struct Server {
     runtime: Runtime,
     models: Arc<ModelTable>,
     link: Option<Link>,
+    meters: Meters,
 }
 
 impl Server {
@@ -75,7 +79,8 @@ impl Server {
     /// When the store cannot be opened or a secret is missing.
     pub async fn build_at(config: Config, clock: Clock) -> Result<Self> {
         let pepper = pepper::load(&config.auth, &config.store).map_err(Error::internal)?;
-        let store = Store::open(&config.store, clock.clone()).await?;
+        let meters = Meters::new(&config);
+        let store = Store::open_metered(&config.store, clock.clone(), meters.clone()).await?;
         let models = ModelTable::new(config.models.clone(), config.providers.clone());
         let mut work = config.engine.clone();
         if config.server.role == Role::Server {
@@ -98,10 +103,14 @@ impl Server {
                 Ok(SecretString::from(project.signing_secret))
             })
         });
-        let limits = RuntimeConfig::new(models.clone(), config.egress.allow_subnets.clone());
+        let limits = RuntimeConfig {
+            meters: meters.clone(),
+            capture_content: config.telemetry.capture_content,
+            ..RuntimeConfig::new(models.clone(), config.egress.allow_subnets.clone())
+        };
         let runtime = Runtime::new(limits, clock.clone(), signing)?;
         let models = Arc::new(models);
-        Ok(Self { config, store, engine, clock, pepper, runtime, models, link })
+        Ok(Self { config, store, engine, clock, pepper, runtime, models, link, meters })
     }
 
     /// A new admin key for live data when the store was empty; `None` when it was not.
@@ -163,7 +172,7 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let upkeep = server.upkeep();
-    let Server { config, store, engine, clock, pepper, runtime, models, link } = server;
+    let Server { config, store, engine, clock, pepper, runtime, models, link, meters } = server;
     let (tls, reloader) = tls::load(&config.tls).await.map_err(Error::internal)?.unzip();
     let plans = plans(&config)?;
     let (authenticator, recorder) =
@@ -172,6 +181,8 @@ pub async fn run(
         Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper, plans: &plans };
     let services = services(&parts, models, forget(&authenticator, engine.bus()));
     let health = health(&store);
+    meters.observe(operate::gauges(&store, &engine, link.as_ref()));
+    let operated = Operated::new(&config, &meters, &health).await?;
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     tell(&reporter, ServingStatus::Serving).await;
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
@@ -186,9 +197,10 @@ pub async fn run(
     let limiter = Limiter::new(link.clone(), clock.clone(), replicas(&store, &engine));
     limiter.start().await;
     let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
+    let gate = gate.metered(meters.clone());
     let idempotency = idempotency(&config, &upkeep);
     let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required, gate });
-    let stack = stack::stack(&config.server, clock, guard.layer(idempotency), inner);
+    let stack = stack::stack(&config.server, (clock, meters), guard.layer(idempotency), inner);
 
     let limits = port_limits(&config.server);
     let serving = async {
@@ -217,8 +229,9 @@ pub async fn run(
     let counting = limiter.run(calls_end.clone());
     let telling = (&health, &reporter);
     let stopping = stopping(stop, telling, [&port_ends, &engine_ends]);
-    let (worked, ..) =
-        tokio::join!(moving, reloading, noting, wiring, watching, keeping, counting, stopping);
+    let operating = operated.run(&all_end);
+    let beside = async { tokio::join!(reloading, noting, wiring, keeping, counting, operating) };
+    let (worked, ..) = tokio::join!(moving, watching, stopping, beside);
     store.close().await;
     worked
 }

@@ -45,6 +45,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 pub use crate::kernel::config::{StoreConfig, Synchronous};
 pub use error::{database, is_unique_violation};
@@ -52,6 +53,7 @@ pub use load::Load;
 pub use reader::Reader;
 pub use tx::Tx;
 
+use crate::kernel::telemetry::{Meters, TRACE};
 use crate::kernel::{Clock, Error, Reason, Result, faults};
 
 /// What a job returns.
@@ -65,6 +67,7 @@ pub struct Store {
     audited: Arc<Notify>,
     orphaned: Arc<Notify>,
     load: Arc<Load>,
+    meters: Meters,
 }
 
 #[derive(Debug, Clone)]
@@ -81,14 +84,22 @@ impl Store {
     /// database does not answer, another process has the file, or a newer version has changed the
     /// schema.
     pub async fn open(config: &StoreConfig, clock: Clock) -> Result<Self> {
+        Self::open_metered(config, clock, Meters::default()).await
+    }
+
+    /// The same, measured.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub async fn open_metered(config: &StoreConfig, clock: Clock, meters: Meters) -> Result<Self> {
         let (back, load) = match config.url.split(':').next() {
             Some("sqlite") => {
-                let sqlite = sqlite::Sqlite::open(config).await?;
+                let sqlite = sqlite::Sqlite::open(config, meters.clone()).await?;
                 (Back::Sqlite(Arc::new(sqlite)), Arc::new(Load::of_queue(config)))
             }
             Some("postgres" | "postgresql") => {
                 let load = Arc::new(Load::of_pool(config));
-                let postgres = postgres::Postgres::open(config, Arc::clone(&load)).await?;
+                let postgres = postgres::Postgres::open(config, Arc::clone(&load), &meters).await?;
                 (Back::Postgres(Arc::new(postgres)), load)
             }
             _ => {
@@ -96,7 +107,8 @@ impl Store {
                 return Err(Error::field("store.url", message));
             }
         };
-        Ok(Self { back, clock, audited: Arc::default(), orphaned: Arc::default(), load })
+        let (audited, orphaned) = (Arc::default(), Arc::default());
+        Ok(Self { back, clock, audited, orphaned, load, meters })
     }
 
     /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic
@@ -114,14 +126,20 @@ impl Store {
         F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync + 'static,
     {
         let begun = Instant::now();
-        let outcome = match &self.back {
-            Back::Sqlite(sqlite) => {
-                let _job = self.load.enter();
-                sqlite.tx(name, job).await
+        let span = self.span(name);
+        let work = async {
+            match &self.back {
+                Back::Sqlite(sqlite) => {
+                    let _job = self.load.enter();
+                    sqlite.tx(name, job).await
+                }
+                Back::Postgres(postgres) => postgres.tx(name, job).await,
             }
-            Back::Postgres(postgres) => postgres.tx(name, job).await,
         };
-        tracing::trace!(name, ok = outcome.is_ok(), elapsed = ?begun.elapsed(), "transaction");
+        let outcome = work.instrument(span).await;
+        let elapsed = begun.elapsed();
+        self.meters.transacted(name, elapsed);
+        tracing::trace!(name, ok = outcome.is_ok(), ?elapsed, "transaction");
         if outcome.is_ok() && name == "engine.commit" {
             faults::point("mid_commit_reply_lost");
         }
@@ -129,6 +147,24 @@ impl Store {
             return Err(Error::new(Reason::Unavailable, "the database did not answer in time"));
         }
         outcome
+    }
+
+    fn span(&self, name: &'static str) -> Span {
+        let system = if self.is_exclusive() { "sqlite" } else { "postgresql" };
+        tracing::info_span!(
+            target: TRACE,
+            "transaction",
+            otel.name = format_args!("transaction {name}"),
+            otel.kind = "client",
+            db.system.name = system,
+            db.operation.name = name,
+        )
+    }
+
+    /// What is measured.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// How busy it is, and what it takes.

@@ -8,6 +8,7 @@ mod redis;
 mod retention;
 mod server;
 mod store;
+mod telemetry;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use figment::value::{Dict, Value};
 use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 
 use super::plan::Plan;
 
@@ -28,6 +30,7 @@ pub use redis::RedisConfig;
 pub use retention::RetentionConfig;
 pub use server::{ProxyHeaders, Role, ServerConfig};
 pub use store::{StoreConfig, Synchronous};
+pub use telemetry::{AdminConfig, OtlpProtocol, TelemetryConfig};
 pub use tls::{ClientAuth, TlsConfig};
 
 /// The defaults, with every key and its reason.
@@ -60,6 +63,10 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// Outbound calls of tools.
     pub egress: EgressConfig,
+    /// The admin port.
+    pub admin: AdminConfig,
+    /// Where traces and metrics are sent.
+    pub telemetry: TelemetryConfig,
     /// Logs.
     pub log: LogConfig,
     /// The REST door.
@@ -164,6 +171,19 @@ pub enum ProviderKind {
     Ollama,
 }
 
+impl ProviderKind {
+    /// The provider as the GenAI conventions name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gcp.gemini",
+            Self::Ollama => "ollama",
+        }
+    }
+}
+
 impl Config {
     /// Reads the defaults, then the file, then the environment.
     ///
@@ -226,6 +246,12 @@ impl Config {
         );
         self.redis.check(&mut check);
         self.limits.check(&self.plans, &mut check);
+        self.admin.check(&mut check);
+        self.telemetry.check(&mut check);
+        check(
+            EnvFilter::try_new(&self.log.filter).is_ok(),
+            format!("log.filter is {}, which is no filter", self.log.filter),
+        );
         for alias in &self.rest.alias {
             check(
                 alias.prefix.starts_with('/') && alias.to.starts_with('/'),

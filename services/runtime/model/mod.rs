@@ -79,6 +79,24 @@ pub(crate) struct Answer {
     pub(crate) output_tokens: i32,
 }
 
+/// Whom a question goes to, as traces and metrics name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spoken<'a> {
+    /// Kind of the provider.
+    pub(crate) provider: &'static str,
+    /// Model, in the provider's words.
+    pub(crate) model: &'a str,
+}
+
+/// Why it stopped, in the words of the GenAI conventions.
+pub(crate) fn finish_reason(answer: &Answer) -> &'static str {
+    match answer.finish {
+        Finish::Length => "length",
+        Finish::Done if answer.calls.is_empty() => "stop",
+        Finish::Done => "tool_calls",
+    }
+}
+
 /// Why a model did not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -116,6 +134,17 @@ impl Models {
     /// The models of the table.
     pub(crate) fn new(table: ModelTable, templates: Templates, providers: Providers) -> Self {
         Self { table, templates, providers }
+    }
+
+    /// Whom the name of a model stands for.
+    pub(crate) fn spoken<'a>(&'a self, name: &'a str) -> Spoken<'a> {
+        match self.table.resolve(name) {
+            Ok(Target::Provider { provider, model, .. }) => {
+                Spoken { provider: provider.kind.as_str(), model }
+            }
+            Ok(Target::Sim) => Spoken { provider: "sim", model: name },
+            Err(_) => Spoken { provider: "unknown", model: name },
+        }
     }
 
     /// Asks the model that the run's agent names.

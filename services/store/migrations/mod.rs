@@ -7,6 +7,7 @@ mod m0003_runs;
 mod m0004_engine;
 mod m0005_tenancy;
 mod m0006_replicas;
+mod m0007_traces;
 
 use std::collections::HashSet;
 
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_engine::Migration),
             Box::new(m0005_tenancy::Migration),
             Box::new(m0006_replicas::Migration),
+            Box::new(m0007_traces::Migration),
         ]
     }
 }

@@ -3,6 +3,7 @@
 import os
 import sys
 
+import alarms
 import pods
 import program
 import schemas
@@ -18,6 +19,7 @@ def main():
     pods.check(ledger)
     values.check(ledger)
     program.check(ledger)
+    alarms.check(ledger)
     print(f"\n== helm/ rendered by Helm {engine()}\n")
     print(ledger.table())
     print(f"\n{schemas.told(by)}")

@@ -4,6 +4,7 @@ import os
 import sys
 
 import alarms
+import image
 import pods
 import program
 import schemas
@@ -20,6 +21,7 @@ def main():
     values.check(ledger)
     program.check(ledger)
     alarms.check(ledger)
+    image.check(ledger)
     print(f"\n== helm/ rendered by Helm {engine()}\n")
     print(ledger.table())
     print(f"\n{schemas.told(by)}")

@@ -20,6 +20,9 @@ class Ledger:
             self.lines.append((area, name, check() or "", None))
         except AssertionError as error:
             self.lines.append((area, name, "", str(error) or "it does not hold"))
+        # A check that stumbles is a check that does not hold; the others still tell.
+        except Exception as error:
+            self.lines.append((area, name, "", f"{type(error).__name__}: {error}"))
 
     def skip(self, what):
         """Keeps what could not be done here."""

@@ -49,3 +49,5 @@ mod store;
 mod tidy;
 mod tls;
 mod transcoder;
+#[cfg(feature = "faults")]
+mod upgrades;

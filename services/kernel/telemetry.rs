@@ -1,4 +1,4 @@
-//! Logs. Set up once by `main.rs`; everything else uses `tracing`.
+//! Logs. Set up once by a command; everything else uses `tracing`.
 
 use std::io::IsTerminal;
 

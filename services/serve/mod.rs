@@ -1,6 +1,7 @@
 //! Builds every part once, in order, and stops them in reverse. The only file that knows all parts.
-//! Called by `main.rs`, by the demo and by tests: who calls owns the port and the end.
+//! Called by the commands, by the demo and by tests: who calls owns the port and the end.
 
+mod hooks;
 mod services;
 
 use std::future::Future;
@@ -16,12 +17,13 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
+use self::hooks::{forget, health, heard, replicas, required};
 use self::services::{Parts, SERVED, grpc, services};
-use crate::cache::limits::{Limiter, Replicas};
+use crate::cache::limits::Limiter;
 use crate::cache::link::Link;
 use crate::cache::{Bus, Heard};
 use crate::engine::Engine;
-use crate::gateway::auth::{AuthLayer, Authenticator, Required};
+use crate::gateway::auth::{AuthLayer, Authenticator};
 use crate::gateway::dispatch::Dispatch;
 use crate::gateway::health::Health;
 use crate::gateway::idempotency::IdempotencyLayer;
@@ -30,14 +32,14 @@ use crate::gateway::port::PortLimits;
 use crate::gateway::rate::Gate;
 use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
-use crate::gateway::{Dialect, port, stack, tls};
-use crate::kernel::caller::{Forget, Grant};
+use crate::gateway::{port, stack, tls};
+use crate::kernel::caller::Grant;
 use crate::kernel::config::{AliasConfig, Config, Plans, Role, ServerConfig};
 use crate::kernel::models::ModelTable;
 use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
 use crate::keys::bootstrap::Opens;
 use crate::keys::{bootstrap, pepper};
-use crate::proto::rest::{deprecation, method};
+use crate::proto::rest::deprecation;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
 use crate::upkeep::Upkeep;
@@ -175,7 +177,8 @@ pub async fn run(
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     tell(&reporter, ServingStatus::Serving).await;
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
-    let [port_ends, engine_ends, calls_end, all_end] = [(); 4].map(|()| CancellationToken::new());
+    let [notice, port_ends, engine_ends, calls_end, all_end] =
+        [(); 5].map(|()| CancellationToken::new());
     let ending = port_ends.clone();
     let options = TranscoderOptions { ending, retry_ms: RETRY_MS, ..options(&config)? };
     let rest = Transcoder::new(services, options);
@@ -192,7 +195,8 @@ pub async fn run(
 
     let limits = port_limits(&config.server);
     let serving = async {
-        port::serve(listener, stack, port_ends.cancelled(), limits, tls).await;
+        let stop = port::Stop { notice: notice.clone(), end: port_ends.cancelled() };
+        port::serve(listener, stack, stop, limits, tls).await;
         // No call changes anything any more.
         calls_end.cancel();
     };
@@ -216,18 +220,19 @@ pub async fn run(
     let keeping = upkeep.run(calls_end.cancelled());
     let counting = limiter.run(calls_end.clone());
     let telling = (&health, &reporter);
-    let stopping = stopping(stop, telling, [&port_ends, &engine_ends]);
+    let wait = Duration::from_secs(config.server.drain_notice_seconds);
+    let stopping = stopping((stop, wait), telling, [&notice, &port_ends, &engine_ends]);
     let (worked, ..) =
         tokio::join!(moving, reloading, noting, wiring, watching, keeping, counting, stopping);
     store.close().await;
     worked
 }
 
-/// Begins to end when `stop` is done, or the port has ended.
+/// Begins to end when `stop` is done, with notice, or the port has ended.
 async fn stopping(
-    stop: impl Future<Output = ()> + Send,
+    (stop, wait): (impl Future<Output = ()> + Send, Duration),
     (health, reporter): (&Health, &HealthReporter),
-    [port_ends, engine_ends]: [&CancellationToken; 2],
+    [notice, port_ends, engine_ends]: [&CancellationToken; 3],
 ) {
     tokio::select! {
         () = stop => {}
@@ -235,6 +240,11 @@ async fn stopping(
     }
     health.drain();
     tell(reporter, ServingStatus::NotServing).await;
+    notice.cancel();
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = port_ends.cancelled() => {}
+    }
     // Steps in flight and calls in flight end side by side: a call may wait for a run.
     port_ends.cancel();
     engine_ends.cancel();
@@ -305,36 +315,6 @@ fn alias(alias: &AliasConfig) -> Result<Alias> {
     Ok(Alias { prefix, to, headers, methods })
 }
 
-/// Makes this process forget a key, and tells the others.
-fn forget(authenticator: &Authenticator, bus: &Bus) -> Forget {
-    let (known, bus) = (authenticator.clone(), bus.clone());
-    Forget(Arc::new(move |public| {
-        let (known, bus) = (known.clone(), bus.clone());
-        Box::pin(async move {
-            known.forget(public.as_deref()).await;
-            bus.tell_key(public.as_deref());
-        })
-    }))
-}
-
-/// Does here what another process tells of.
-fn heard(
-    authenticator: &Authenticator,
-    engine: &Engine,
-) -> impl Fn(Heard) -> BoxFuture<'static, ()> + use<> {
-    let (known, engine) = (authenticator.clone(), engine.clone());
-    move |heard| {
-        let (known, engine) = (known.clone(), engine.clone());
-        Box::pin(async move {
-            match heard {
-                Heard::Key(public) => known.forget(public.as_deref()).await,
-                Heard::Wake => engine.wake(),
-                Heard::Cancel(run_id) => engine.cancel_heard(run_id),
-            }
-        })
-    }
-}
-
 /// Keeps the way to Redis, and carries what processes say to each other.
 async fn wiring(
     link: Option<&Link>,
@@ -349,38 +329,4 @@ async fn wiring(
     };
     let carried = bus.run(heard, stop);
     tokio::join!(linking, carried);
-}
-
-/// The method that a request calls, by the generated table.
-fn required(rest: Transcoder) -> Required {
-    Arc::new(move |dialect, request| match dialect {
-        Dialect::Rest => method(rest.find(request)?),
-        Dialect::Grpc | Dialect::GrpcWeb => method(request.uri().path()),
-    })
-}
-
-/// Tells how many processes share the limits: those that work on the store; none but this one on
-/// SQLite. The engine's heartbeat has counted them, so nobody is asked.
-fn replicas(store: &Store, engine: &Engine) -> Option<Replicas> {
-    let (store, engine) = (store.clone(), engine.clone());
-    (!store.is_exclusive()).then(|| -> Replicas {
-        Arc::new(move || {
-            let (store, engine) = (store.clone(), engine.clone());
-            Box::pin(async move {
-                if let Some(processes) = engine.processes() {
-                    return Some(processes);
-                }
-                let workers = store::workers::list(store.read()).await.ok()?;
-                u32::try_from(workers.len()).ok()
-            })
-        })
-    })
-}
-
-fn health(store: &Store) -> Health {
-    let store = store.clone();
-    Health::new(Arc::new(move || {
-        let store = store.clone();
-        Box::pin(async move { store.is_ready().await })
-    }))
 }

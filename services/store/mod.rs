@@ -81,22 +81,29 @@ impl Store {
     /// database does not answer, another process has the file, or a newer version has changed the
     /// schema.
     pub async fn open(config: &StoreConfig, clock: Clock) -> Result<Self> {
-        let (back, load) = match config.url.split(':').next() {
-            Some("sqlite") => {
-                let sqlite = sqlite::Sqlite::open(config).await?;
-                (Back::Sqlite(Arc::new(sqlite)), Arc::new(Load::of_queue(config)))
+        let (store, changed) = Self::opened(config, clock).await?;
+        if !changed.is_empty() {
+            tracing::info!(changes = changed.join(", "), "the schema of the database was changed");
+        }
+        Ok(store)
+    }
+
+    async fn opened(config: &StoreConfig, clock: Clock) -> Result<(Self, Vec<String>)> {
+        let (back, load, changed) = match kind(config)? {
+            Kind::Sqlite => {
+                let (sqlite, changed) = sqlite::Sqlite::open(config).await?;
+                let load = Arc::new(Load::of_queue(config));
+                (Back::Sqlite(Arc::new(sqlite)), load, changed)
             }
-            Some("postgres" | "postgresql") => {
+            Kind::Postgres => {
                 let load = Arc::new(Load::of_pool(config));
-                let postgres = postgres::Postgres::open(config, Arc::clone(&load)).await?;
-                (Back::Postgres(Arc::new(postgres)), load)
-            }
-            _ => {
-                let message = "store.url must begin with sqlite: or postgres:";
-                return Err(Error::field("store.url", message));
+                let (postgres, changed) =
+                    postgres::Postgres::open(config, Arc::clone(&load)).await?;
+                (Back::Postgres(Arc::new(postgres)), load, changed)
             }
         };
-        Ok(Self { back, clock, audited: Arc::default(), orphaned: Arc::default(), load })
+        let store = Self { back, clock, audited: Arc::default(), orphaned: Arc::default(), load };
+        Ok((store, changed))
     }
 
     /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic
@@ -200,6 +207,47 @@ impl Store {
         match &self.back {
             Back::Sqlite(sqlite) => sqlite.close().await,
             Back::Postgres(postgres) => postgres.close().await,
+        }
+    }
+}
+
+/// Brings the schema to the newest change, whatever `store.migrate` says; the names of what was
+/// changed, oldest first.
+///
+/// # Errors
+/// Those of [`Store::open`].
+pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>> {
+    let config = StoreConfig { migrate: true, ..config.clone() };
+    let (store, changed) = Store::opened(&config, Clock::system()).await?;
+    store.close().await;
+    Ok(changed)
+}
+
+/// The names of the changes that the schema lacks, oldest first. Changes nothing, and asks beside
+/// servers that are at work.
+///
+/// # Errors
+/// `invalid_field` for a URL that is neither SQLite's nor Postgres's; `unavailable`.
+pub async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
+    match kind(config)? {
+        Kind::Sqlite => sqlite::Sqlite::pending(config).await,
+        Kind::Postgres => postgres::Postgres::pending(config).await,
+    }
+}
+
+/// Which database a URL names.
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+fn kind(config: &StoreConfig) -> Result<Kind> {
+    match config.url.split(':').next() {
+        Some("sqlite") => Ok(Kind::Sqlite),
+        Some("postgres" | "postgresql") => Ok(Kind::Postgres),
+        _ => {
+            let message = "store.url must begin with sqlite: or postgres:";
+            Err(Error::field("store.url", message))
         }
     }
 }

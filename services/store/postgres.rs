@@ -22,6 +22,10 @@ const ATTEMPTS_MAX: u32 = 5;
 const IDLE_IN_TRANSACTION: (&str, &str) = ("idle_in_transaction_session_timeout", "5s");
 /// Two servers that start at once change the schema one after the other: the number of the lock.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7885631)";
+/// How long a change waits for a table that others use, how often it is tried, and what is between.
+const MIGRATION_PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
+const MIGRATIONS_MAX: u32 = 30;
+const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// A pool of connections.
 #[derive(Debug)]
@@ -34,27 +38,20 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
-    pub(super) async fn open(config: &StoreConfig, load: Arc<Load>) -> Result<Self> {
-        let mut options = ConnectOptions::new(&config.url);
-        options
-            .max_connections(config.max_connections)
-            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
-            .connect_timeout(Duration::from_millis(config.acquire_timeout_ms))
-            .test_before_acquire_if_idle_for(Duration::from_secs(1))
-            .set_application_name("runplane")
-            .record_stmt_in_spans(false)
-            .sqlx_logging(false)
-            .map_sqlx_postgres_opts(|options| options.options([IDLE_IN_TRANSACTION]));
-        let pool = Database::connect(options).await.map_err(|error| {
-            Error::new(Reason::Unavailable, "cannot connect to the database of store.url")
-                .caused_by(error)
-        })?;
-        let tx = pool.begin().await?;
-        tx.execute_unprepared(MIGRATION_LOCK).await?;
-        migrations::run(&tx).await?;
-        tx.commit().await?;
+    /// Opens it and sees to its schema; the names of what was changed.
+    pub(super) async fn open(config: &StoreConfig, load: Arc<Load>) -> Result<(Self, Vec<String>)> {
+        let pool = connect(config).await?;
+        let changed = migrate(&pool, config.migrate).await?;
         let (reader, connections) = (pool.clone().into(), config.max_connections);
-        Ok(Self { pool, reader, connections, commits: AtomicU64::new(0), load })
+        Ok((Self { pool, reader, connections, commits: AtomicU64::new(0), load }, changed))
+    }
+
+    /// The changes that the schema lacks.
+    pub(super) async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
+        let pool = connect(config).await?;
+        let pending = migrations::pending(&pool).await;
+        pool.close_by_ref().await?;
+        pending
     }
 
     pub(super) async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
@@ -127,4 +124,51 @@ impl Postgres {
             tracing::warn!(%error, "cannot close the database");
         }
     }
+}
+
+/// A pool of connections.
+async fn connect(config: &StoreConfig) -> Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(&config.url);
+    options
+        .max_connections(config.max_connections)
+        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .connect_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .test_before_acquire_if_idle_for(Duration::from_secs(1))
+        .set_application_name("runplane")
+        .record_stmt_in_spans(false)
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(|options| options.options([IDLE_IN_TRANSACTION]));
+    Database::connect(options).await.map_err(|error| {
+        Error::new(Reason::Unavailable, "cannot connect to the database of store.url")
+            .caused_by(error)
+    })
+}
+
+/// Sees to the schema. A change of a table waits for those who use it, and whoever comes after waits
+/// behind it: so it waits a little, gives up, and comes again.
+async fn migrate(pool: &DatabaseConnection, may: bool) -> Result<Vec<String>> {
+    let mut attempt = 1;
+    loop {
+        match migrate_once(pool, may).await {
+            Err(error) if attempt < MIGRATIONS_MAX && is_in_use(&error) => {
+                tracing::info!(attempt, "the tables are in use, trying again");
+                tokio::time::sleep(MIGRATION_PAUSE).await;
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn migrate_once(pool: &DatabaseConnection, may: bool) -> Result<Vec<String>> {
+    let tx = pool.begin().await?;
+    tx.execute_unprepared(MIGRATION_LOCK).await?;
+    tx.execute_unprepared(MIGRATION_PATIENCE).await?;
+    let changed = migrations::run(&tx, may).await?;
+    tx.commit().await?;
+    Ok(changed)
+}
+
+fn is_in_use(error: &Error) -> bool {
+    error::database(error).is_some_and(error::is_in_use)
 }

@@ -31,18 +31,15 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(super) async fn open(config: &StoreConfig) -> Result<Self> {
-        let parsed = SqliteConnectOptions::from_str(&config.url)
-            .map_err(|error| Error::field("store.url", format!("store.url: {error}")))?;
+    /// Opens the file and sees to its schema; the names of what was changed.
+    pub(super) async fn open(config: &StoreConfig) -> Result<(Self, Vec<String>)> {
+        let parsed = parse(config)?;
         let file = parsed.get_filename().to_owned();
-        if config.url.contains(":memory:") || config.url.contains("mode=memory") {
-            return Err(Error::field("store.url", "store.url must name a file"));
-        }
         make_folder(&file)?;
         let lock = FileLock::take(&file)?;
         let writing = connect(config).await?;
         let tx = writing.begin().await?;
-        migrations::run(&tx).await?;
+        let changed = migrations::run(&tx, config.migrate).await?;
         tx.commit().await?;
         let options = settings(config, parsed)
             .pragma("query_only", "on")
@@ -52,7 +49,23 @@ impl Sqlite {
         let readers = Readers::open(options, config.read_connections.max(1), patience).await;
         let reader = readers.map_err(not_opened)?.into();
         let writer = Writer::start(writing, lock, config);
-        Ok(Self { writer, reader })
+        Ok((Self { writer, reader }, changed))
+    }
+
+    /// The changes that the schema lacks. Makes no file, and asks beside a server that has it open.
+    pub(super) async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
+        let options = parse(config)?;
+        if !options.get_filename().exists() {
+            let none = Database::connect("sqlite::memory:").await?;
+            return migrations::pending(&none).await;
+        }
+        let mut readers = ConnectOptions::new(&config.url);
+        readers.max_connections(1).sqlx_logging(false);
+        readers.map_sqlx_sqlite_opts(|options| options.pragma("query_only", "on"));
+        let reader = Database::connect(readers).await.map_err(not_opened)?;
+        let pending = migrations::pending(&reader).await;
+        reader.close_by_ref().await?;
+        pending
     }
 
     pub(super) async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
@@ -78,6 +91,15 @@ impl Sqlite {
 }
 
 /// Opens the connection that writes, which stays for ever.
+/// Reads the URL, which must name a file.
+fn parse(config: &StoreConfig) -> Result<SqliteConnectOptions> {
+    if config.url.contains(":memory:") || config.url.contains("mode=memory") {
+        return Err(Error::field("store.url", "store.url must name a file"));
+    }
+    SqliteConnectOptions::from_str(&config.url)
+        .map_err(|error| Error::field("store.url", format!("store.url: {error}")))
+}
+
 async fn connect(config: &StoreConfig) -> Result<DatabaseConnection> {
     let changed = config.clone();
     let mut options = ConnectOptions::new(&config.url);

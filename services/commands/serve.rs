@@ -1,0 +1,71 @@
+//! `runplane serve`, `demo` and `check`: configuration, then telemetry, then a server until it is
+//! told to end.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Common, Outcome};
+use crate::kernel::config::Config;
+use crate::kernel::telemetry;
+use crate::serve::{self, Server};
+use crate::{demo, gateway};
+
+pub(super) async fn demo(once: bool, listen: SocketAddr) -> Outcome<()> {
+    telemetry::init(&Config::with("[log]\nfilter = \"warn\"")?.log)?;
+    let stop = CancellationToken::new();
+    let work = demo::run(demo::Options { once, listen }, stop.clone());
+    interruptible(stop, work).await
+}
+
+/// The configuration, when the files that it names can be used too: told before a port is bound.
+pub(super) async fn whole(common: &Common) -> Outcome<Config> {
+    let config = common.load()?;
+    gateway::tls::load(&config.tls).await?;
+    Ok(config)
+}
+
+pub(super) async fn serve(config: Config) -> Outcome<()> {
+    telemetry::init(&config.log)?;
+    let (listen, tls) = (config.server.listen, config.tls.is_on());
+    let server = Server::build(config).await?;
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        format!("cannot listen at {listen} (server.listen, RUNPLANE__SERVER__LISTEN): {error}")
+    })?;
+    if let Some(key) = server.first_key().await? {
+        println!("First admin key, shown this once: {}", key.expose_secret());
+    }
+    tracing::info!(address = %listener.local_addr()?, tls, "serving gRPC, gRPC-Web and REST");
+    let stop = CancellationToken::new();
+    let work = serve::run(server, listener, stop.clone().cancelled_owned());
+    interruptible(stop, async { Ok(work.await?) }).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Does the work and fires `stop` at the first interrupt or termination; a second one ends the work
+/// at once.
+async fn interruptible(
+    stop: CancellationToken,
+    work: impl Future<Output = Outcome<()>>,
+) -> Outcome<()> {
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let twice = async {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            stop.cancel();
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        () = twice => Err("stopped at once by a second signal".into()),
+    }
+}

@@ -5,7 +5,8 @@
 {{- $secrets := include "runplane.secrets" $root | fromYaml -}}
 {{- $inline := include "runplane.inline" $secrets -}}
 {{- with $root.Values -}}
-{{- $drain := int (default 25 .config.server.drain_seconds) -}}
+{{- $server := default dict .config.server -}}
+{{- $drain := add (dig "drain_notice_seconds" 0 $server) (dig "drain_seconds" 25 $server) -}}
 metadata:
   labels:
     {{- include "runplane.labels" $root | nindent 4 }}
@@ -33,7 +34,7 @@ spec:
   automountServiceAccountToken: false
   # Variables of other services, such as RUNPLANE_PORT, mean nothing here.
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ add $drain .shutdown.preStopSeconds .shutdown.marginSeconds }}
+  terminationGracePeriodSeconds: {{ add $drain .shutdownMarginSeconds }}
   securityContext:
     {{- toYaml .podSecurityContext | nindent 4 }}
   {{- with $.values.priorityClassName }}
@@ -100,12 +101,6 @@ spec:
       readinessProbe:
         httpGet: {path: /readyz, port: admin}
         {{- toYaml .probes.readiness | nindent 8 }}
-      {{- if .shutdown.preStopSeconds }}
-      lifecycle:
-        preStop:
-          # Until the proxies of all nodes know that this pod gets no more calls.
-          sleep: {seconds: {{ int .shutdown.preStopSeconds }}}
-      {{- end }}
       resources:
         {{- toYaml $.values.resources | nindent 8 }}
       securityContext:

@@ -114,8 +114,9 @@ def all_parse():
         promql_parser.walk(tree, reader.before, reader.after)
         faults += reader.faults
         used |= reader.names
-    unused = {re.sub(r"_(bucket|sum|count)$", "", name) for name in known.keys() - used} - {re.sub(r"_(bucket|sum|count)$", "", name) for name in used}
-    none([*faults, *(f"{name} is shown nowhere" for name in sorted(unused - OWN.keys()))])
+    whole = lambda names: {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
+    unused = whole(known) - whole(used) - OWN.keys()
+    none([*faults, *(f"{name} is shown nowhere" for name in sorted(unused))])
     return f"{len(list(expressions()))} expressions, {len(used)} series"
 
 

@@ -98,9 +98,12 @@ def the_context_is_enough():
         for path in (folder / "services").rglob("*.rs"):
             for name in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', path.read_text()):
                 assert (path.parent / name).exists(), f"{path.relative_to(folder)} includes {name}"
+        for name in re.findall(r'"([\w./-]+/[\w./-]+)"', read("build.rs")):
+            assert not (ROOT / name).exists() or (folder / name).exists(), f"build.rs names {name}"
         manifest = tomllib.loads((folder / "Cargo.toml").read_text())
         targets = [target["path"] for kind in ("bin", "test", "example") for target in manifest.get(kind, [])]
-        none(f"{path} is not in the context" for path in [manifest["package"]["build"], manifest["lib"]["path"], *targets] if not (folder / path).exists())
+        targets += [manifest["package"]["build"], manifest["lib"]["path"]]
+        none(f"{path} is not in the context" for path in targets if not (folder / path).exists())
         odd = [path for path in files if re.search(r"\.(pem|key|db|env|secrets\.json)$|^\.git", path.name)]
         assert not odd, f"secrets in the context? {odd}"
     return f"{len(rules)} names, {len(files)} files"

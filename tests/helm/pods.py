@@ -1,4 +1,4 @@
-"""What every rendering promises beyond its schemas: secrets, rights, probes, names that meet. Called by `gate.py` for each set of values."""
+"""What every rendering promises beyond its schemas: secrets, rights, probes, names that meet. Called by `gate.py` for each set."""
 
 import base64
 import re
@@ -83,7 +83,8 @@ def volumes_meet(manifests, _values):
 def probed(manifests, values):
     """Servers and workers are looked at where the configuration opens the admin port, and get the time that they need to end."""
     configs = [m for m in of_kind(manifests, "ConfigMap") if "runplane.toml" in m["data"]]
-    drain = values.get("config", {}).get("server", {}).get("drain_seconds", 25)
+    server = {"drain_notice_seconds": 5, "drain_seconds": 25, **values.get("config", {}).get("server", {})}
+    drain = server["drain_notice_seconds"] + server["drain_seconds"]
     for config in configs:
         assert re.search(r'listen = ".+:9090"', config["data"]["runplane.toml"]), f"{named(config)}: no admin port"
     for manifest, _, spec in pods(manifests):
@@ -96,9 +97,8 @@ def probed(manifests, values):
         assert listen.endswith(":8080"), listen
         for probe, path in (("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
             assert container[probe]["httpGet"] == {"path": path, "port": "admin"}, f"{named(manifest)}: {probe}"
-        paused = container["lifecycle"]["preStop"]["sleep"]["seconds"]
         grace = spec["terminationGracePeriodSeconds"]
-        assert grace > drain + paused, f"{named(manifest)}: {grace} s to end, of which {drain} to drain and {paused} to pause"
+        assert grace > drain + 5, f"{named(manifest)}: {grace} s to end, of which {drain} to drain"
 
 
 def selected(labels, selector):
@@ -238,7 +238,8 @@ def checksums(manifests, values):
     assert sums({"service": {"port": 8081}}) == now, "another port of the service changes pods"
     if inline_secrets(values):
         key = "pepper" if values.get("mode") == "postgres" else "providers"
-        change = {"pepper": {"value": "another-pepper-of-all"}} if key == "pepper" else {"providers": {"openai": {"value": "sk-other"}}}
+        other = {"pepper": {"value": "another-pepper-of-all"}, "providers": {"openai": {"value": "sk-other"}}}
+        change = {key: other[key]}
         other = sums({"secrets": change})
         assert all(other[name] != now[name] for name in now), "another secret changes no pod"
     return f"{len(now)} workloads"

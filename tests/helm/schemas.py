@@ -12,7 +12,7 @@ from ledger import none
 from render import ROOT, lint, named, render, value_sets
 
 # The oldest that Chart.yaml allows, and the newest that has schemas.
-VERSIONS = ["1.30", "1.37"]
+VERSIONS = ["1.27", "1.37"]
 GATEWAY, PROMETHEUS = "gateway.networking.k8s.io/v1", "monitoring.coreos.com/v1"
 MODELS = {GATEWAY: "@kubernetes-models/gateway-api 2.0.0", PROMETHEUS: "@kubernetes-models/prometheus-operator 6.0.0"}
 
@@ -102,6 +102,7 @@ def told(by):
     lines = [f"{'kind':<38} {'manifests':>9}  checked by"]
     for (version, kind), count in sorted(by.items()):
         model = MODELS.get(version)
-        by_what = f"{model} (types), a list of fields in schemas.py (names)" if model else "strict JSON schemas of Kubernetes " + ", ".join(VERSIONS)
+        by_what = f"{model} (types), a list of fields in schemas.py (names)"
+        by_what = by_what if model else f"strict JSON schemas of Kubernetes {', '.join(VERSIONS)}"
         lines.append(f"{version + ' ' + kind:<38} {count:>9}  {by_what}")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import tempfile
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from render import CHART, chart, merged, of_kind, read, refusal, render
 
 # Keys of the server's configuration that the chart sets itself, and by which values. All others can be set below `config`.
 OWNED = {
-    "server.role": "layout", "server.listen": "listenHost", "admin.listen": "listenHost", "store.url": "mode", "store.migrate": "migration",
-    "store.url_file": "secrets.store", "redis.url": "secrets.redis", "redis.url_file": "secrets.redis", "auth.pepper": "secrets.pepper",
+    "server.role": "layout", "server.listen": "listenHost", "admin.listen": "listenHost", "store.url": "mode",
+    "store.migrate": "migration", "store.url_file": "secrets.store", "redis.url": "secrets.redis", "redis.url_file": "secrets.redis", "auth.pepper": "secrets.pepper",
     "auth.pepper_file": "secrets.pepper", "telemetry.otlp_headers": "secrets.otlpHeaders", "telemetry.otlp_headers_file": "secrets.otlpHeaders",
 }
 # Sections whose keys are names: what is below one of them is described by the schema, and config.toml has examples.
@@ -22,6 +23,7 @@ BY_NAME = {"plans", "models", "providers"}
 # Sections and keys of the schema that the file does not have yet.
 SOON = {"telemetry", "admin"}
 POSTGRES = {"mode": "postgres", "secrets": {"store": {"existingSecret": "db"}, "pepper": {"existingSecret": "db"}}}
+ROUTED = {"enabled": True, "parentRefs": [{"name": "a"}], "hostnames": ["a.b"]}
 HUGE = {"requests": {"limit": 10, "per": "1m"}}
 
 
@@ -107,7 +109,8 @@ def config_passes_whole():
     for key in ("admin", "store"):
         got[key] = {name: value for name, value in got.get(key, {}).items() if f"{key}.{name}" not in OWNED}
     got = {section: table for section, table in got.items() if table}
-    none(f"{section}: {got.get(section)} instead of {toml.get(section)}" for section in toml.keys() | got.keys() if got.get(section) != toml.get(section))
+    other = [section for section in toml.keys() | got.keys() if got.get(section) != toml.get(section)]
+    none(f"{section}: {got.get(section)} instead of {toml.get(section)}" for section in other)
     return f"{len(toml)} sections"
 
 
@@ -116,7 +119,7 @@ def every_value_is_described():
     root, values = schema(), chart().values
     faults = []
     for path, node in leaves(root, root):
-        if "a" in path or path[0] in ("config", "global") or path[-1:] == ("ephemeral-storage",):
+        if "a" in path or path[0] in ("config", "global") or path[-1] == "ephemeral-storage":
             continue
         here = values
         for key in path:
@@ -197,8 +200,8 @@ REFUSED = [
     ({"extraEnv": [{"name": "RUNPLANE__SERVER__ROLE", "value": "worker"}]}, "set by the chart itself"),
     ({"ingress": {"enabled": True}}, "ingress.hosts"),
     ({"gateway": {"enabled": True}}, "gateway.parentRefs"),
-    ({"gateway": {"enabled": True, "parentRefs": [{"name": "a"}], "hostnames": ["a.b"], "grpc": {"enabled": True, "hostnames": ["a.b"]}}}, "accepts only one"),
-    ({"gateway": {"enabled": True, "parentRefs": [{"name": "a"}], "hostnames": ["a.b"], "grpc": {"enabled": True}}}, "accepts only one"),
+    ({"gateway": {**ROUTED, "grpc": {"enabled": True, "hostnames": ["a.b"]}}}, "accepts only one"),
+    ({"gateway": {**ROUTED, "grpc": {"enabled": True}}}, "accepts only one"),
 ]
 # What the schema alone can say, and where.
 BY_SCHEMA = [
@@ -267,6 +270,19 @@ def facts_are_those_of_the_tree():
     return f"{len(contract)} services"
 
 
+def examples_render():
+    """Whatever our pages show as values is taken."""
+    shown = re.findall(r"<<'VALUES'\n(.*?)\n    VALUES", read("docs/deploy.md"), re.S)
+    shown += re.findall(r"\n\n((?:    (?:secrets|ingress):\n)(?:    .*\n)+)", read("helm/README.md"))
+    assert len(shown) == 3, f"{len(shown)} examples"
+    for text in shown:
+        told = refusal(yaml.safe_load(textwrap.dedent(text)))
+        assert not told, f"{text}\n{told}"
+    files = set(re.findall(r"helm/ci/[\w-]+\.yaml", read("docs/deploy.md")))
+    none(f"docs/deploy.md names {file}" for file in files if not (CHART.parent / file).exists())
+    return f"{len(shown)} examples"
+
+
 def check(ledger):
     """All of them."""
     for name, promise in [
@@ -278,6 +294,7 @@ def check(ledger):
         ("a value of another type is refused", wrong_types_are_refused),
         ("what cannot work is refused", wrong_combinations_are_refused),
         ("no value changes a selector", selectors_are_for_ever),
+        ("what the pages show as values is taken", examples_render),
         ("versions and services are those of the tree", facts_are_those_of_the_tree),
     ]:
         ledger.promise("values", name, promise)

@@ -143,7 +143,7 @@ def every_alarm_has_its_runbook():
     anchors = {title.lower() for title in written}
     faults += [f"{RUNBOOKS} links to {link}" for link in re.findall(r"\]\(#([^)]+)\)", read(RUNBOOKS)) if link not in anchors]
     shown = {panel["title"].split(",")[0] for panel in dashboard()["panels"]}
-    panels = re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", read(RUNBOOKS))
+    panels = re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", " ".join(read(RUNBOOKS).split()))
     faults += [f"{RUNBOOKS} names the panel {panel}, which is not there" for panel in panels if panel not in shown | {"Last State"}]
     none(faults)
     return f"{len(named)} alarms"

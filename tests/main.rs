@@ -38,6 +38,7 @@ mod pictures;
 #[cfg(feature = "faults")]
 mod points;
 mod probe;
+mod reload;
 mod replicas;
 mod revocation;
 mod roles;

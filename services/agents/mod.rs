@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tonic::Request;
 
 use crate::kernel::Clock;
+use crate::kernel::Reread;
 use crate::kernel::models::ModelTable;
 use crate::kernel::page::Cursors;
 use crate::kernel::reply::{Reply, caller, reply};
@@ -36,7 +37,7 @@ pub struct Agents<R> {
     /// Makes and reads cursors.
     pub cursors: Cursors,
     /// Models that an agent may name.
-    pub models: Arc<ModelTable>,
+    pub models: Reread<ModelTable>,
     /// Starts runs.
     pub runs: Arc<R>,
 }

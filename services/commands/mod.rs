@@ -86,7 +86,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 async fn command(command: Command) -> Outcome<()> {
     match command {
         Command::Demo { once, listen } => serve::demo(once, listen).await,
-        Command::Serve(common) => serve::serve(serve::whole(&common).await?).await,
+        Command::Serve(common) => serve::serve(common).await,
         Command::Check(common) => {
             serve::whole(&common).await?;
             println!("the configuration is right");

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Common, Outcome};
 use crate::kernel::config::Config;
 use crate::kernel::telemetry;
-use crate::serve::{self, Server};
+use crate::serve::{self, Server, Source};
 use crate::{demo, gateway};
 
 pub(super) async fn demo(once: bool, listen: SocketAddr) -> Outcome<()> {
@@ -29,17 +29,19 @@ pub(super) async fn whole(common: &Common) -> Outcome<Config> {
     Ok(config)
 }
 
-pub(super) async fn serve(config: Config) -> Outcome<()> {
-    telemetry::init(&config.log)?;
-    let (listen, tls) = (config.server.listen, config.tls.is_on());
-    let server = Server::build(config).await?;
+pub(super) async fn serve(common: Common) -> Outcome<()> {
+    let config = whole(&common).await?;
+    let log = telemetry::init(&config.log)?;
+    let listen = config.server.listen;
+    let read = move || Config::load(common.config.as_deref());
+    let source = Source::new(read, move |filter| log.refilter(filter))?;
+    let server = Server::build(config).await?.reading(source);
     let listener = TcpListener::bind(listen).await.map_err(|error| {
         format!("cannot listen at {listen} (server.listen, RUNPLANE__SERVER__LISTEN): {error}")
     })?;
     if let Some(key) = server.first_key().await? {
         println!("First admin key, shown this once: {}", key.expose_secret());
     }
-    tracing::info!(address = %listener.local_addr()?, tls, "serving gRPC, gRPC-Web and REST");
     let stop = CancellationToken::new();
     let work = serve::run(server, listener, stop.clone().cancelled_owned());
     interruptible(stop, async { Ok(work.await?) }).await?;

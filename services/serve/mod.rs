@@ -2,6 +2,7 @@
 //! Called by the commands, by the demo and by tests: who calls owns the port and the end.
 
 mod hooks;
+mod reload;
 mod services;
 
 use std::future::Future;
@@ -18,6 +19,8 @@ use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
 use self::hooks::{forget, health, heard, replicas, required};
+use self::reload::Replaced;
+pub use self::reload::Source;
 use self::services::{Parts, SERVED, grpc, services};
 use crate::cache::limits::Limiter;
 use crate::cache::link::Link;
@@ -36,7 +39,7 @@ use crate::gateway::{port, stack, tls};
 use crate::kernel::caller::Grant;
 use crate::kernel::config::{AliasConfig, Config, Plans, Role, ServerConfig};
 use crate::kernel::models::ModelTable;
-use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
+use crate::kernel::{Clock, Environment, Error, Pepper, Reread, Result, json};
 use crate::keys::bootstrap::Opens;
 use crate::keys::{bootstrap, pepper};
 use crate::proto::rest::deprecation;
@@ -58,8 +61,9 @@ pub struct Server {
     clock: Clock,
     pepper: Pepper,
     runtime: Runtime,
-    models: Arc<ModelTable>,
+    models: Reread<ModelTable>,
     link: Option<Link>,
+    source: Option<Source>,
 }
 
 impl Server {
@@ -79,6 +83,7 @@ impl Server {
         let pepper = pepper::load(&config.auth, &config.store).map_err(Error::internal)?;
         let store = Store::open(&config.store, clock.clone()).await?;
         let models = ModelTable::new(config.models.clone(), config.providers.clone());
+        let models = Reread::from(models);
         let mut work = config.engine.clone();
         if config.server.role == Role::Server {
             // It beats and looks after the others' runs, but has no room for any.
@@ -102,8 +107,13 @@ impl Server {
         });
         let limits = RuntimeConfig::new(models.clone(), config.egress.allow_subnets.clone());
         let runtime = Runtime::new(limits, clock.clone(), signing)?;
-        let models = Arc::new(models);
-        Ok(Self { config, store, engine, clock, pepper, runtime, models, link })
+        Ok(Self { config, store, engine, clock, pepper, runtime, models, link, source: None })
+    }
+
+    /// Lets SIGHUP read the configuration again, by this source.
+    #[must_use]
+    pub fn reading(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// A new admin key for live data when the store was empty; `None` when it was not.
@@ -165,13 +175,19 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let upkeep = server.upkeep();
-    let Server { config, store, engine, clock, pepper, runtime, models, link } = server;
+    let Server { config, store, engine, clock, pepper, runtime, models, link, source } = server;
     let (tls, reloader) = tls::load(&config.tls).await.map_err(Error::internal)?.unzip();
     let plans = plans(&config)?;
     let (authenticator, recorder) =
         Authenticator::new(store.clone(), pepper.clone(), plans.clone(), clock.clone());
     let parts =
         Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper, plans: &plans };
+    let replaced = Replaced {
+        config: config.clone(),
+        plans: plans.clone(),
+        models: models.clone(),
+        authenticator: authenticator.clone(),
+    };
     let services = services(&parts, models, forget(&authenticator, engine.bus()));
     let health = health(&store);
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
@@ -195,12 +211,15 @@ pub async fn run(
 
     let limits = port_limits(&config.server);
     let serving = async {
+        let address = listener.local_addr().ok().map(tracing::field::display);
+        tracing::info!(address, tls = tls.is_some(), "serving gRPC, gRPC-Web and REST");
         let stop = port::Stop { notice: notice.clone(), end: port_ends.cancelled() };
         port::serve(listener, stack, stop, limits, tls).await;
         // No call changes anything any more.
         calls_end.cancel();
     };
-    let reloading = reload(reloader, port_ends.clone());
+    let certifying = certify(reloader, port_ends.clone());
+    let reloading = reload::run(source, replaced, port_ends.clone());
     let working = async {
         let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
         engine.close();
@@ -222,8 +241,9 @@ pub async fn run(
     let telling = (&health, &reporter);
     let wait = Duration::from_secs(config.server.drain_notice_seconds);
     let stopping = stopping((stop, wait), telling, [&notice, &port_ends, &engine_ends]);
-    let (worked, ..) =
-        tokio::join!(moving, reloading, noting, wiring, watching, keeping, counting, stopping);
+    let (worked, ..) = tokio::join!(
+        moving, certifying, reloading, noting, wiring, watching, keeping, counting, stopping
+    );
     store.close().await;
     worked
 }
@@ -282,7 +302,7 @@ async fn tell(reporter: &HealthReporter, status: ServingStatus) {
 }
 
 /// Looks at the certificates, where there are any.
-async fn reload(reloader: Option<tls::Reloader>, stop: CancellationToken) {
+async fn certify(reloader: Option<tls::Reloader>, stop: CancellationToken) {
     if let Some(reloader) = reloader {
         reloader.run(stop).await;
     }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 pub(crate) use self::genai::Providers;
 use super::record::{Asked, Finish, ToolResult};
 use crate::engine::attempt::Pinned;
+use crate::kernel::Reread;
 use crate::kernel::models::{ModelTable, Target};
 use crate::kernel::spec::{ModelSettings, Tool};
 use crate::kernel::template::Templates;
@@ -107,14 +108,18 @@ pub(crate) type Sink<'a> = &'a mut (dyn FnMut(&str) + Send);
 
 /// All models that an agent may name.
 pub(crate) struct Models {
-    table: ModelTable,
+    table: Reread<ModelTable>,
     templates: Templates,
     providers: Providers,
 }
 
 impl Models {
     /// The models of the table.
-    pub(crate) fn new(table: ModelTable, templates: Templates, providers: Providers) -> Self {
+    pub(crate) fn new(
+        table: Reread<ModelTable>,
+        templates: Templates,
+        providers: Providers,
+    ) -> Self {
         Self { table, templates, providers }
     }
 
@@ -124,7 +129,8 @@ impl Models {
         question: &Question<'_>,
         sink: Sink<'_>,
     ) -> Result<Answer, Failure> {
-        let target = self.table.resolve(&question.run.spec.model);
+        let table = self.table.get();
+        let target = table.resolve(&question.run.spec.model);
         match target.map_err(|error| Failure::lasting(error.message))? {
             Target::Sim => sim::answer(&self.templates, question, sink).await,
             Target::Provider { name, provider, model } => {

@@ -75,6 +75,15 @@ spec:
         # The image sets it too, and the environment goes before the file.
         - name: RUNPLANE__SERVER__LISTEN
           value: {{ printf "%s:8080" .listenHost | quote }}
+        {{- if and (default dict .config.telemetry).otlp_endpoint (not (contains "\"OTEL_RESOURCE_ATTRIBUTES\"" (toJson .extraEnv))) }}
+        # By which a collector tells where something comes from.
+        - name: POD_NAME
+          valueFrom: {fieldRef: {fieldPath: metadata.name}}
+        - name: NODE_NAME
+          valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+        - name: OTEL_RESOURCE_ATTRIBUTES
+          value: k8s.namespace.name={{ $root.Release.Namespace }},k8s.pod.name=$(POD_NAME),k8s.node.name=$(NODE_NAME)
+        {{- end }}
         {{- if .tls.existingSecret }}
         - name: RUNPLANE__TLS__CERTIFICATE
           value: /run/secrets/tls/tls.crt

@@ -35,7 +35,7 @@ def asks(path, manifest, spec, configs):
         (folder / "runplane.toml").write_text(configs[mounted]["data"]["runplane.toml"])
         env = {}
         for variable in container.get("env", []):
-            name, value = variable["name"], variable["value"]
+            name, value = variable["name"], variable.get("value", "of-the-pod")
             # The certificate is the cluster's, and `check` reads it.
             if name.startswith("RUNPLANE__TLS__"):
                 continue

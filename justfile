@@ -32,7 +32,7 @@ oracle:
 lint:
     .ci/lint
 
-# Exactly what CI runs: lints, tests, faults, the Envoy oracle, schemathesis, ProtoJSON conformance.
+# Exactly what CI runs: lints, tests, faults, the Envoy oracle, schemathesis, the chart, ProtoJSON conformance.
 check:
     .ci/run
 
@@ -47,6 +47,10 @@ openapi:
 # Lets schemathesis loose on a server of its own.
 schemathesis *args:
     tests/openapi/schemathesis {{args}}
+
+# Lints and renders the Helm chart, and checks the image's files, the dashboard and the alarms.
+helm *args:
+    tests/helm/run {{args}}
 
 # Formats Rust.
 fmt:

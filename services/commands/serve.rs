@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Common, Outcome};
+use super::{Common, Outcome, output};
 use crate::kernel::config::Config;
 use crate::kernel::telemetry;
 use crate::serve::{self, Server};
@@ -18,7 +18,8 @@ use crate::{demo, gateway};
 pub(super) async fn demo(once: bool, listen: SocketAddr) -> Outcome<()> {
     telemetry::init(&Config::with("[log]\nfilter = \"warn\"")?.log)?;
     let stop = CancellationToken::new();
-    let work = demo::run(demo::Options { once, listen }, stop.clone());
+    let ends = stop.clone();
+    let work = async { Ok(demo::run(demo::Options { once, listen }, ends).await?) };
     interruptible(stop, work).await
 }
 
@@ -37,7 +38,10 @@ pub(super) async fn serve(config: Config) -> Outcome<()> {
         format!("cannot listen at {listen} (server.listen, RUNPLANE__SERVER__LISTEN): {error}")
     })?;
     if let Some(key) = server.first_key().await? {
-        println!("First admin key, shown this once: {}", key.expose_secret());
+        let shown = format!("First admin key, shown this once: {}", key.expose_secret());
+        // Not told of a closed output: a server that has begun has not done what it should.
+        let lost = "the first key could not be printed; make another by runplane keys create";
+        output::line(&shown).map_err(|_| lost)?;
     }
     tracing::info!(address = %listener.local_addr()?, tls, "serving gRPC, gRPC-Web and REST");
     let stop = CancellationToken::new();

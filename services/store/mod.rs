@@ -27,6 +27,7 @@ pub mod reach;
 mod reader;
 pub mod retention;
 pub mod runs;
+mod schema;
 pub mod sessions;
 mod sql;
 mod sqlite;
@@ -50,6 +51,8 @@ pub use crate::kernel::config::{StoreConfig, Synchronous};
 pub use error::{database, is_unique_violation};
 pub use load::Load;
 pub use reader::Reader;
+pub use schema::{changes, migrate, pending};
+pub use sqlite::backup;
 pub use tx::Tx;
 
 use crate::kernel::{Clock, Error, Reason, Result, faults};

@@ -35,24 +35,8 @@ pub(super) struct Postgres {
 
 impl Postgres {
     pub(super) async fn open(config: &StoreConfig, load: Arc<Load>) -> Result<Self> {
-        let mut options = ConnectOptions::new(&config.url);
-        options
-            .max_connections(config.max_connections)
-            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
-            .connect_timeout(Duration::from_millis(config.acquire_timeout_ms))
-            .test_before_acquire_if_idle_for(Duration::from_secs(1))
-            .set_application_name("runplane")
-            .record_stmt_in_spans(false)
-            .sqlx_logging(false)
-            .map_sqlx_postgres_opts(|options| options.options([IDLE_IN_TRANSACTION]));
-        let pool = Database::connect(options).await.map_err(|error| {
-            Error::new(Reason::Unavailable, "cannot connect to the database of store.url")
-                .caused_by(error)
-        })?;
-        let tx = pool.begin().await?;
-        tx.execute_unprepared(MIGRATION_LOCK).await?;
-        migrations::run(&tx).await?;
-        tx.commit().await?;
+        let pool = connect(config, config.max_connections).await?;
+        migrate(&pool).await?;
         let (reader, connections) = (pool.clone().into(), config.max_connections);
         Ok(Self { pool, reader, connections, commits: AtomicU64::new(0), load })
     }
@@ -127,4 +111,46 @@ impl Postgres {
             tracing::warn!(%error, "cannot close the database");
         }
     }
+}
+
+async fn connect(config: &StoreConfig, connections: u32) -> Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(&config.url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .connect_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .test_before_acquire_if_idle_for(Duration::from_secs(1))
+        .set_application_name("runplane")
+        .record_stmt_in_spans(false)
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(|options| options.options([IDLE_IN_TRANSACTION]));
+    Database::connect(options).await.map_err(|error| {
+        Error::new(Reason::Unavailable, "cannot connect to the database of store.url")
+            .caused_by(error)
+    })
+}
+
+/// Brings the schema to its newest change; the names of the changes.
+async fn migrate(pool: &DatabaseConnection) -> Result<Vec<String>> {
+    let tx = pool.begin().await?;
+    tx.execute_unprepared(MIGRATION_LOCK).await?;
+    let changes = migrations::run(&tx).await?;
+    tx.commit().await?;
+    Ok(changes)
+}
+
+/// The same, of a database that no store of this process has opened.
+pub(super) async fn migrate_alone(config: &StoreConfig) -> Result<Vec<String>> {
+    let pool = connect(config, 1).await?;
+    let changes = migrate(&pool).await;
+    pool.close().await?;
+    changes
+}
+
+/// The names of the changes that the schema lacks.
+pub(super) async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
+    let pool = connect(config, 1).await?;
+    let pending = migrations::pending(&pool).await;
+    pool.close().await?;
+    pending
 }

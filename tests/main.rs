@@ -46,6 +46,7 @@ mod runtime;
 mod seeds;
 mod sessions;
 mod store;
+mod telemetry;
 mod tidy;
 mod tls;
 mod transcoder;

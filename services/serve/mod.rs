@@ -2,6 +2,7 @@
 //! Called by `main.rs`, by the demo and by tests: who calls owns the port and the end.
 
 mod operate;
+mod rest;
 mod services;
 
 use std::future::Future;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -30,14 +30,13 @@ use crate::gateway::idempotency::IdempotencyLayer;
 use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
 use crate::gateway::rate::Gate;
-use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{Dialect, port, stack, tls};
 use crate::kernel::caller::{Forget, Grant};
-use crate::kernel::config::{AliasConfig, Config, Plans, Role, ServerConfig};
+use crate::kernel::config::{Config, Plans, Role, ServerConfig};
 use crate::kernel::models::ModelTable;
 use crate::kernel::telemetry::Meters;
-use crate::kernel::{Clock, Environment, Error, Pepper, Result, json};
+use crate::kernel::{Clock, Environment, Error, Pepper, Result};
 use crate::keys::bootstrap::Opens;
 use crate::keys::{bootstrap, pepper};
 use crate::proto::rest::{deprecation, method};
@@ -188,7 +187,7 @@ pub async fn run(
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
     let [port_ends, engine_ends, calls_end, all_end] = [(); 4].map(|()| CancellationToken::new());
     let ending = port_ends.clone();
-    let options = TranscoderOptions { ending, retry_ms: RETRY_MS, ..options(&config)? };
+    let options = TranscoderOptions { ending, retry_ms: RETRY_MS, ..rest::options(&config)? };
     let rest = Transcoder::new(services, options);
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
@@ -289,33 +288,6 @@ async fn reload(reloader: Option<tls::Reloader>, stop: CancellationToken) {
     if let Some(reloader) = reloader {
         reloader.run(stop).await;
     }
-}
-
-fn options(config: &Config) -> Result<TranscoderOptions> {
-    let aliases = config.rest.alias.iter().map(alias).collect::<Result<_>>()?;
-    let body_bytes_max = config.server.body_bytes_max;
-    let json_depth_max = json::DEPTH_MAX;
-    let (query_ignored, ignore_unknown) =
-        (config.rest.query_ignored.clone(), config.rest.ignore_unknown);
-    Ok(TranscoderOptions {
-        body_bytes_max,
-        json_depth_max,
-        query_ignored,
-        ignore_unknown,
-        aliases,
-        ..Default::default()
-    })
-}
-
-fn alias(alias: &AliasConfig) -> Result<Alias> {
-    let headers = alias.headers.iter().map(|(name, value)| {
-        let name = HeaderName::try_from(name.as_str()).map_err(Error::internal)?;
-        Ok((name, HeaderValue::try_from(value.as_str()).map_err(Error::internal)?))
-    });
-    let (prefix, to) = (alias.prefix.clone(), alias.to.clone());
-    let methods = alias.methods.iter().map(|name| name.parse().map_err(Error::internal));
-    let (headers, methods) = (headers.collect::<Result<_>>()?, methods.collect::<Result<_>>()?);
-    Ok(Alias { prefix, to, headers, methods })
 }
 
 /// Makes this process forget a key, and tells the others.

@@ -20,7 +20,7 @@ async fn a_call_is_one_line_with_the_id_of_its_answer() {
     let api = program.start().await;
     let request = api.request(reqwest::Method::GET, "/v1/agents/agt_nobody?secret=tarantella");
     let answer = request.header("traceparent", SAMPLED).send().await.expect("an answer");
-    assert_eq!(answer.status(), 404);
+    assert_eq!(answer.status(), 400);
     let id = answer.headers()["x-request-id"].to_str().expect("text").to_owned();
     assert_eq!(api.get("/readyz").await.0, 200);
     let no_key = api.http.get(format!("{}/v1/agents", api.url)).send().await;
@@ -32,7 +32,7 @@ async fn a_call_is_one_line_with_the_id_of_its_answer() {
     assert_eq!(first["level"], "INFO", "a mistake of a caller is nothing to look at");
     assert_eq!(
         (&first["method"], &first["dialect"], &first["status"]),
-        (&json!("runplane.v1.AgentsService/GetAgent"), &json!("rest"), &json!("404"),)
+        (&json!("runplane.v1.AgentsService/GetAgent"), &json!("rest"), &json!("400"),)
     );
     assert_eq!(first["key"], me["key_id"], "{first} {me}");
     assert_eq!(first["trace_id"], TRACE);

@@ -13,7 +13,7 @@ use crate::harness::process::Program;
 use crate::harness::redis::Redis;
 use crate::harness::tools::Tools;
 
-const ADMIN: &str = "[admin]\nlisten = '127.0.0.1:0'\n";
+const ADMIN: &str = "[auth]\npepper = 'shared'\n[admin]\nlisten = '127.0.0.1:0'\n";
 
 /// The sum of all lines that have these parts.
 fn sum(page: &BTreeMap<String, f64>, name: &str, parts: &[&str]) -> f64 {

@@ -195,8 +195,7 @@ pub async fn run(
     let heard = heard(&authenticator, &engine);
     let limiter = Limiter::new(link.clone(), clock.clone(), replicas(&store, &engine));
     limiter.start().await;
-    let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
-    let gate = gate.metered(meters.clone());
+    let gate = gate(&config, &limiter, (&clock, &meters));
     let idempotency = idempotency(&config, &upkeep);
     let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required, gate });
     let stack = stack::stack(&config.server, (clock, meters), guard.layer(idempotency), inner);
@@ -250,6 +249,11 @@ async fn stopping(
     // Steps in flight and calls in flight end side by side: a call may wait for a run.
     port_ends.cancel();
     engine_ends.cancel();
+}
+
+fn gate(config: &Config, limiter: &Limiter, (clock, meters): (&Clock, &Meters)) -> Gate {
+    let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
+    gate.metered(meters.clone())
 }
 
 fn plans(config: &Config) -> Result<Plans> {

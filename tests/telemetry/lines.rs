@@ -38,6 +38,13 @@ async fn a_call_is_one_line_with_the_id_of_its_answer() {
     assert_eq!(first["trace_id"], TRACE);
     assert!(first["elapsed_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{first}");
     assert_eq!((&second["status"], &second["key"]), (&json!("401"), &Value::Null), "{second}");
+    let web = api.request(reqwest::Method::POST, "/runplane.v1.RunsService/GetRun");
+    let web = web.header("content-type", "application/grpc-web+proto").body(vec![0; 5]);
+    assert_eq!(web.send().await.expect("an answer").status(), 200);
+    program.logged.with("runplane::call", 4).await;
+    let web = &lines(&program)[3];
+    let (dialect, status) = (&web["dialect"], &web["status"]);
+    assert_eq!((dialect, status), (&json!("grpc_web"), &json!("INVALID_ARGUMENT")), "{web}");
     let all = program.logged.all().concat();
     assert!(!all.contains("tarantella") && !all.contains(&api.key), "{all}");
 }

@@ -44,7 +44,8 @@ fn models(models: &FakeModels) -> String {
 /// An agent of that provider with that tool.
 fn agent(tools: &Tools) -> Value {
     json!({
-        "name": "doubler", "model": "openai/gpt-test", "instructions": "Be brief, says Zarathustra.",
+        "name": "doubler", "model": "openai/gpt-test",
+        "instructions": "Be brief, says Zarathustra.",
         "tools": [tools.tool("double")],
     })
 }

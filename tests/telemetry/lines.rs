@@ -44,7 +44,7 @@ async fn a_call_is_one_line_with_the_id_of_its_answer() {
     program.logged.with("runplane::call", 4).await;
     let web = &lines(&program)[3];
     let (dialect, status) = (&web["dialect"], &web["status"]);
-    assert_eq!((dialect, status), (&json!("grpc_web"), &json!("INVALID_ARGUMENT")), "{web}");
+    assert_eq!((dialect, status), (&json!("grpc_web"), &json!("NOT_FOUND")), "{web}");
     let all = program.logged.all().concat();
     assert!(!all.contains("tarantella") && !all.contains(&api.key), "{all}");
 }

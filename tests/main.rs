@@ -47,6 +47,7 @@ mod runtime;
 mod seeds;
 mod sessions;
 mod store;
+mod telemetry;
 mod tidy;
 mod tls;
 mod transcoder;

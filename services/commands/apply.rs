@@ -123,7 +123,7 @@ async fn done(remote: &Remote, step: &Step) -> Outcome<()> {
         (Document::Key(new), Some(Found::Key(old))) => {
             let key = pb::Key {
                 metadata: new.metadata.clone(),
-                limits: new.limits.clone(),
+                limits: new.limits,
                 ..Default::default()
             };
             let update_mask = Some(FieldMask { paths: step.paths() });

@@ -133,7 +133,7 @@ pub(super) fn of_key(key: &pb::Key) -> pb::CreateKeyRequest {
         scopes: key.scopes.clone(),
         expires_at: key.expires_at,
         metadata: key.metadata.clone(),
-        limits: key.limits.clone(),
+        limits: key.limits,
         ..Default::default()
     }
 }

@@ -316,8 +316,13 @@ pub(super) fn ended(form: Form, run: &pb::Run) -> Outcome<()> {
         (Form::Text, Some(result)) => output::line(&result.to_string())?,
         (Form::Text, None) => {}
     }
-    let why = run.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
-    end((&run.id, run.status()), why.or_else(|| run.incomplete_reason.clone()))
+    end((&run.id, run.status()), why(run))
+}
+
+/// Why a run did not complete, as far as it says.
+pub(super) fn why(run: &pb::Run) -> Option<String> {
+    let error = run.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
+    error.or_else(|| run.incomplete_reason.clone())
 }
 
 /// The exit of a run in this state.

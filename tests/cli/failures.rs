@@ -18,7 +18,7 @@ async fn each_failure_has_its_exit_code_and_its_body() {
     for (shell, arguments, code, reason) in [
         (&shell, vec!["agents", "get", "agt_no"], 4, "agent_not_found"),
         (&shell, vec!["runs", "follow", "run_no"], 4, "run_not_found"),
-        (&shell, vec!["runs", "follow", "run_no", "--after", "x"], 3, "invalid_field"),
+        (&shell, vec!["runs", "list", "--cursor", "x"], 3, "invalid_cursor"),
         (&reader, vec!["runs", "create", &agent, "x"], 3, "insufficient_scope"),
         (&nobody, vec!["agents", "list"], 3, "missing_api_key"),
         (&wrong, vec!["agents", "list"], 3, "invalid_api_key"),

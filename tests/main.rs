@@ -15,6 +15,7 @@ mod bad_input;
 mod browser;
 mod caps;
 mod chaos;
+mod cli;
 mod conformance;
 mod conversations;
 mod crash;

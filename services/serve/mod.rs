@@ -325,8 +325,6 @@ async fn certify(reloader: Option<tls::Reloader>, stop: CancellationToken) {
     }
 }
 
-}
-
 /// Keeps the way to Redis, and carries what processes say to each other.
 async fn wiring(
     link: Option<&Link>,

@@ -20,7 +20,8 @@ use runplane::gateway::rest::{Transcoder, TranscoderOptions};
 use runplane::gateway::{Dialect, port, stack};
 use runplane::kernel::caller::Grant;
 use runplane::kernel::config::{Config, Plans};
-use runplane::kernel::{Clock, Environment, telemetry};
+use runplane::kernel::telemetry::{self, Meters};
+use runplane::kernel::{Clock, Environment};
 use runplane::keys::pepper;
 use runplane::proto::DESCRIPTOR_SET;
 use runplane::proto::rest::{Services, method};
@@ -191,10 +192,10 @@ async fn full(listener: TcpListener, folder: &Path) -> Outcome<()> {
 
 /// Builds the product, and says a key.
 async fn product(listener: &TcpListener, url: &str) -> Outcome<Server> {
-    let quiet = "[log]\nfilter = \"info,sea_orm_migration=warn\"\n";
+    let quiet = "[log]\nfilter = \"info,sea_orm_migration=warn,runplane::call=warn\"\n";
     let pepper = "[auth]\npepper = \"of no worth\"\n";
     let config = Config::with(&format!("[store]\nurl = {url:?}\n{quiet}{pepper}"))?;
-    telemetry::init(&config.log)?;
+    let _telemetry = telemetry::init(&config)?;
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let server = Server::build(config).await?;
     let key = server.key(Environment::Live, "bench", &[Grant::ADMIN]).await?;
@@ -223,7 +224,7 @@ async fn gateway(kind: Kind, listener: TcpListener, folder: &Path) -> Outcome<()
     let inner = Dispatch::new(routes, rest, health);
     let (gate, _redis) = gate(kind, &config, &clock).await?;
     let auth = AuthLayer { authenticator, required, gate };
-    let stack = stack::stack(&config.server, clock, auth, inner);
+    let stack = stack::stack(&config.server, (clock, Meters::default()), auth, inner);
     tokio::select! {
         () = port::serve(listener, stack, port::Stop::at(ended()), LIMITS, None) => {}
         () = recorder.run() => {}

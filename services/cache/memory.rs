@@ -135,6 +135,10 @@ impl Memory {
         self.lock().by_run.len()
     }
 
+    pub(super) fn readers(&self) -> usize {
+        self.lock().by_run.values().map(|topic| topic.readers).sum()
+    }
+
     /// The runs that have a reader.
     pub(super) fn followed(&self) -> Vec<Uuid> {
         let followed = |(run_id, topic): (&Uuid, &Topic)| (topic.readers > 0).then_some(*run_id);

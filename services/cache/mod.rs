@@ -267,6 +267,12 @@ impl Bus {
         self.memory.runs()
     }
 
+    /// How many subscriptions there are here.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        self.memory.readers()
+    }
+
     /// The runs that somebody subscribes to here.
     #[must_use]
     pub fn followed(&self) -> Vec<Uuid> {

@@ -16,10 +16,12 @@ use crate::serve::{self, Server, Source};
 use crate::{demo, gateway};
 
 pub(super) async fn demo(once: bool, listen: SocketAddr) -> Outcome<()> {
-    telemetry::init(&Config::with("[log]\nfilter = \"warn\"")?.log)?;
+    let telemetry = telemetry::init(&Config::with("[log]\nfilter = \"warn\"")?)?;
     let stop = CancellationToken::new();
     let work = demo::run(demo::Options { once, listen }, stop.clone());
-    interruptible(stop, work).await
+    let done = interruptible(stop, work).await;
+    telemetry.finish().await;
+    done
 }
 
 /// The configuration, when the files that it names can be used too: told before a port is bound.
@@ -31,10 +33,15 @@ pub(super) async fn whole(common: &Common) -> Outcome<Config> {
 
 pub(super) async fn serve(common: Common) -> Outcome<()> {
     let config = whole(&common).await?;
-    let log = telemetry::init(&config.log)?;
-    let listen = config.server.listen;
+    let telemetry = telemetry::init(&config)?;
     let read = move || Config::load(common.config.as_deref());
-    let source = Source::new(read, move |filter| log.refilter(filter))?;
+    let served = serve_on(config, Source::new(read, telemetry.refilter())?).await;
+    telemetry.finish().await;
+    served
+}
+
+async fn serve_on(config: Config, source: Source) -> Outcome<()> {
+    let listen = config.server.listen;
     let server = Server::build(config).await?.reading(source);
     let listener = TcpListener::bind(listen).await.map_err(|error| {
         format!("cannot listen at {listen} (server.listen, RUNPLANE__SERVER__LISTEN): {error}")

@@ -27,6 +27,8 @@ pub struct Pinned {
     pub scope: Scope,
     /// Agent.
     pub agent_id: Uuid,
+    /// Conversation.
+    pub session_id: Option<String>,
     /// The version that the run was created with.
     pub spec: Arc<AgentSpec>,
     /// What the run works on, as given; `Null` when nothing was.

@@ -112,12 +112,12 @@ pub(super) async fn request(
 pub(super) async fn complete(tx: &Tx, requested: Requested, now: Timestamp) -> Result<AskedCancel> {
     let Requested { run_id, mut events, worker } = requested;
     if worker.is_some() {
-        let done = Concluded { events, follows: false };
+        let done = Concluded { events, ..Concluded::default() };
         return Ok(AskedCancel { run_id, status: Status::Cancelling, done, worker });
     }
-    let last = force(tx, run_id, now).await?;
-    events.extend(last.events);
-    let done = Concluded { events, follows: last.follows };
+    let mut last = force(tx, run_id, now).await?;
+    events.extend(std::mem::take(&mut last.events));
+    let done = Concluded { events, ..last };
     Ok(AskedCancel { run_id, status: Status::Cancelled, done, worker })
 }
 

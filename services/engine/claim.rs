@@ -62,6 +62,7 @@ impl Engine {
             run_id: run.run_id,
             scope: run.scope,
             agent_id: run.agent_id,
+            session_id: run.session.as_ref().map(|(session, _)| session.id.clone()),
             input: parse(run.input.as_deref())?,
             parameters: serde_json::from_str(&run.parameters).map_err(Error::internal)?,
             created_at: run.created_at,
@@ -74,7 +75,9 @@ impl Engine {
 
     async fn spec(&self, run: &Started) -> Result<Arc<AgentSpec>> {
         let key = (run.agent_id, run.agent_version);
-        if let Some(spec) = self.inner.specs.get(&key).await {
+        let known = self.inner.specs.get(&key).await;
+        self.meters().looked_up("specs", known.is_some());
+        if let Some(spec) = known {
             return Ok(spec);
         }
         let version = agents::pinned(self.store().read(), run.scope, key).await?;

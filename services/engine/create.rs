@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tracing::Span;
 use uuid::Uuid;
 
 use super::Engine;
@@ -14,6 +15,7 @@ use super::session::{self, Interrupted, Place};
 use super::state::Status;
 use crate::kernel::ids;
 use crate::kernel::spec::AgentSpec;
+use crate::kernel::telemetry::context;
 use crate::kernel::{Error, Result, Scope, Timestamp, faults};
 use crate::store::admission::{self, From};
 use crate::store::sessions::Session;
@@ -150,6 +152,7 @@ impl Engine {
             created_at: now,
             expires_at: now.plus(timeout),
             last_seq: 1,
+            traceparent: context::kept(&Span::current()),
         };
         let event = Change::created(run_id, new.agent_id, new.agent_version)
             .draft(Status::Queued.event())?;
@@ -161,6 +164,7 @@ impl Engine {
     /// interrupted.
     pub fn created(&self, prepared: &Prepared, interrupted: Vec<Interrupted>) {
         faults::point("in_create");
+        self.meters().created();
         prepared.admission.committed(&self.inner.caps);
         for run in interrupted {
             self.cancel_asked(run.asked);

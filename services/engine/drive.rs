@@ -7,13 +7,14 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::attempt::{Attempt, Commit, Drive, Journal, Outcome};
 use super::claim::Taken;
 use super::events::End;
 use super::journal::Log;
 use super::slots::{Slot, Stop};
-use super::{Engine, complain};
+use super::{Engine, complain, traced};
 use crate::kernel::{Result, Timestamp, text};
 use crate::store::queue::Release;
 
@@ -48,11 +49,17 @@ impl Driver {
         let deadline = taken.run.deadline;
         let slot = Slot { epoch: lease.epoch, deadline, cancel, stop: sender };
         engine.slots().put(lease.run_id, slot);
+        engine.meters().claimed(traced::waited(&taken, engine.now()));
         Self { engine: engine.clone(), taken, log: Arc::new(log), stop, deadline }
     }
 
     /// Drives the run, and settles it.
-    pub(super) async fn run(mut self, drive: Drive) {
+    pub(super) async fn run(self, drive: Drive) {
+        let span = traced::attempt(&self.engine.inner.attempts, &self.taken);
+        self.work(drive).instrument(span).await;
+    }
+
+    async fn work(mut self, drive: Drive) {
         let ended = self.drive(drive).await;
         let lease = self.log.lease;
         if let Err(error) = self.settle(ended).await {
@@ -108,8 +115,10 @@ impl Driver {
     }
 
     async fn attempt(&mut self) -> Result<Attempt> {
+        let run = self.engine.pinned(&self.taken.run).instrument(traced::claim()).await?;
+        traced::pinned(&run);
         Ok(Attempt {
-            run: self.engine.pinned(&self.taken.run).await?,
+            run,
             number: self.taken.run.attempt,
             epoch: self.log.lease.epoch,
             history: std::mem::take(&mut self.taken.history),

@@ -3,6 +3,7 @@
 //! runs that nobody drives.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -11,6 +12,7 @@ use super::attempt::{Commit, PendingCall};
 use super::events::{Change, Draft, End, RequiredAction};
 use super::journal::{Entry, Log, append, insist};
 use super::state::{Status, sources};
+use super::traced;
 use crate::cache::Durable;
 use crate::kernel::{Error, Result, Timestamp, faults};
 use crate::store::queue::{Lease, Passed, Release};
@@ -41,6 +43,8 @@ pub(super) struct Concluded {
     pub(super) events: Vec<Durable>,
     /// Another run of its session goes now.
     pub(super) follows: bool,
+    /// The state that the run has ended in, and how long it took; `None`: it has not.
+    pub(super) ended: Option<(Status, Duration)>,
 }
 
 impl Log {
@@ -93,6 +97,8 @@ impl Log {
             Settled::Done(done) => {
                 faults::point(if ends { "after_finish_before_publish" } else { "in_park" });
                 self.committed(&done.events);
+                self.engine.measure(&done);
+                traced::settled(&done);
                 self.engine.woken(done.follows);
             }
             Settled::NotCancelled => self.release(Release::Orderly).await?,
@@ -166,7 +172,7 @@ async fn park(
         last_seq: Some(last_seq),
     };
     must(moves::go_on(tx, run_id, step, &sources(Status::RequiresAction)).await?)?;
-    Ok(Settled::Done(Concluded { events, follows: false }))
+    Ok(Settled::Done(Concluded { events, follows: false, ended: None }))
 }
 
 /// The last that is to be said of a run.
@@ -215,7 +221,8 @@ pub(super) async fn conclude(
     if left.metered {
         add_tokens(tx, &total).await?;
     }
-    Ok(Concluded { events, follows })
+    let took = Duration::from_millis(u64::try_from(latency_ms).unwrap_or(0));
+    Ok(Concluded { events, follows, ended: Some((end.status(), took)) })
 }
 
 fn must(moved: bool) -> Result<()> {

@@ -24,6 +24,7 @@ mod slots;
 pub mod state;
 pub mod submit;
 mod sweep;
+mod traced;
 mod wait;
 mod watch;
 mod worker;
@@ -57,6 +58,7 @@ use self::slots::Slots;
 use crate::cache::{Bus, Durable};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::spec::AgentSpec;
+use crate::kernel::telemetry::Meters;
 use crate::kernel::{Clock, Error, Timestamp};
 use crate::store::Store;
 
@@ -87,6 +89,8 @@ struct Inner {
     beaten: Sender<Instant>,
     /// How many processes it found, with this one; 0: there was none yet.
     processes: AtomicU32,
+    /// The last attempt of runs that were driven here.
+    attempts: traced::Attempts,
     /// This process drives no run any more: who waits for one here waits in vain.
     closing: CancellationToken,
 }
@@ -107,6 +111,7 @@ impl Engine {
             slots: Slots::default(),
             beaten: Sender::new(Instant::now()),
             processes: AtomicU32::new(0),
+            attempts: traced::attempts(),
             closing: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -131,8 +136,18 @@ impl Engine {
         Some(self.inner.processes.load(Ordering::Relaxed)).filter(|count| *count > 0)
     }
 
+    /// How many runs this process drives, and how many it can.
+    #[must_use]
+    pub fn driven(&self) -> (usize, usize) {
+        (self.slots().count(), self.config().concurrent_runs)
+    }
+
     fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    fn meters(&self) -> &Meters {
+        self.store().meters()
     }
 
     fn now(&self) -> Timestamp {
@@ -156,8 +171,16 @@ impl Engine {
 
     /// Tells followers of a run's end that no claim has committed, and a worker of the next run.
     fn concluded(&self, run_id: Uuid, done: Concluded) {
+        self.measure(&done);
         self.publish(run_id, done.events);
         self.woken(done.follows);
+    }
+
+    /// Counts a run that has ended.
+    fn measure(&self, done: &Concluded) {
+        if let Some((status, took)) = done.ended {
+            self.meters().ended(status.as_str(), took);
+        }
     }
 
     /// Tells followers what was committed by nobody's claim.

@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 use super::credentials::{invalid, presented};
 use super::rate::{self, Gate, Told};
 use super::record::{self, Notes, Recorder};
+use super::rest::routed;
 use super::rest::table::Method;
 use super::{Answer, Dialect, Request, Response, request_id};
 use crate::kernel::call::Call;
@@ -141,6 +142,7 @@ impl Authenticator {
         let public = secret::parse(secret).ok_or_else(invalid)?;
         let kept = self.known.get(public).await;
         let is_kept = kept.is_some();
+        self.store.meters().looked_up("keys", is_kept);
         let known = match kept {
             Some(known) => known,
             None if is_shut() && !self.was_right(public, secret).await => return Err(invalid()),
@@ -263,9 +265,10 @@ impl AuthLayer {
         (headers, extensions): (&HeaderMap, &Extensions),
         method: &'static Method,
     ) -> Result<Caller> {
+        let (address, told) = (rate::address(extensions), Told::of(extensions));
+        told.calls(method, routed(extensions));
         // Before the key is looked at: that may cost a question.
         self.authenticator.store.load().admit(method.scope == rate::CREATES_RUNS)?;
-        let (address, told) = (rate::address(extensions), Told::of(extensions));
         let secret = match presented(headers, extensions, method) {
             Ok(secret) => secret,
             Err(error) => return Err(self.gate.refuse(error, address, &told).await),
@@ -283,6 +286,7 @@ impl AuthLayer {
                 return Err(error);
             }
         };
+        told.called_by(caller.key_id);
         self.gate.admit(&caller, method.scope, &told).await?;
         if caller.may(method.scope) {
             return Ok(caller);

@@ -1,4 +1,4 @@
-//! `/healthz` (the process lives) and `/readyz` (it may be sent work). gRPC has its own health
+//! `/healthz` or `/livez` (the process lives) and `/readyz` (it may be sent work). gRPC has its own health
 //! service.
 
 use std::sync::Arc;
@@ -34,11 +34,10 @@ impl Health {
 
     /// The answer to a health path; `None` for any other.
     pub async fn answer(&self, method: &Method, path: &str) -> Option<Response> {
-        if !matches!(path, "/healthz" | "/readyz") || !matches!(*method, Method::GET | Method::HEAD)
-        {
+        if !is_health(path) || !matches!(*method, Method::GET | Method::HEAD) {
             return None;
         }
-        if path == "/healthz" {
+        if path != "/readyz" {
             return Some(plain(StatusCode::OK, r#"{"status":"ok"}"#));
         }
         if self.draining.load(Ordering::Relaxed) {
@@ -52,6 +51,11 @@ impl Health {
         }
         Some(plain(StatusCode::OK, r#"{"status":"ready"}"#))
     }
+}
+
+/// True for the paths that tell how the process is.
+pub(super) fn is_health(path: &str) -> bool {
+    matches!(path, "/healthz" | "/livez" | "/readyz")
 }
 
 fn plain(status: StatusCode, body: &'static str) -> Response {

@@ -5,7 +5,7 @@
 use http::Extensions;
 
 use super::peer::Peer;
-use super::{Dialect, Request};
+use super::{Dialect, Request, health};
 use crate::kernel::{Error, Reason, Result};
 
 /// Methods of gRPC's health service.
@@ -35,7 +35,7 @@ fn is_secure(known: &Extensions) -> bool {
 pub(super) fn is_health(request: &Request) -> bool {
     let path = request.uri().path();
     match Dialect::of(request.headers()) {
-        Dialect::Rest => matches!(path, "/healthz" | "/readyz"),
+        Dialect::Rest => health::is_health(path),
         Dialect::Grpc | Dialect::GrpcWeb => path.starts_with(GRPC_HEALTH),
     }
 }

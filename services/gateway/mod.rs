@@ -1,6 +1,8 @@
 //! From the wire to a call: one port, three dialects. `stack.rs` lists the middleware; `rest/` is
 //! the transcoder.
 
+mod account;
+pub mod admin;
 pub mod auth;
 mod check;
 pub mod coding;

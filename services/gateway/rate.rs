@@ -8,11 +8,14 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
 
 use super::peer::Peer;
+use super::rest::table::{Method, Rule};
 use crate::cache::limits::{BUCKETS_MAX, Bucket, Limiter, Local, State, Verdict};
 use crate::kernel::config::LimitsConfig;
 use crate::kernel::plan::Rate;
+use crate::kernel::telemetry::Meters;
 use crate::kernel::{Caller, Clock, Environment, Error, Reason, Result};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -30,7 +33,8 @@ pub(super) const CREATES_RUNS: &str = "runs:create";
 
 /// Paths below these need no key and cost next to nothing: probes must not fail, and a page is
 /// loaded in many pieces.
-const FREE: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/docs", "/grpc.health.v1.Health"];
+const FREE: [&str; 6] =
+    ["/healthz", "/livez", "/readyz", "/openapi.json", "/docs", "/grpc.health.v1.Health"];
 
 /// Name of the limit of all calls of a key.
 const SUSTAINED: &str = "sustained";
@@ -50,12 +54,21 @@ pub struct Gate {
     /// Always counted here: who guesses keys shall not gain by Redis being away.
     failed: Arc<Local>,
     config: Arc<LimitsConfig>,
+    meters: Meters,
 }
 
-/// What the caller of a request is told of its limits; in the extensions of every request, empty
-/// until its limits are known.
+/// What the caller of a request is told of its limits, and what else is found out about it on its
+/// way down; in the extensions of every request, empty at first.
 #[derive(Debug, Clone, Default)]
-pub struct Told(Arc<OnceLock<Verdict>>);
+pub struct Told(Arc<Facts>);
+
+#[derive(Debug, Default)]
+struct Facts {
+    verdict: OnceLock<Verdict>,
+    method: OnceLock<&'static Method>,
+    rule: OnceLock<&'static Rule>,
+    key: OnceLock<Uuid>,
+}
 
 impl Gate {
     /// Holds calls to these limits.
@@ -67,7 +80,24 @@ impl Gate {
     /// Counts wrong keys alone: for a server whose calls are counted before it.
     #[must_use]
     pub fn open(config: LimitsConfig, clock: Clock) -> Self {
-        Self { limiter: None, failed: Arc::new(Local::new(clock)), config: Arc::new(config) }
+        let (failed, config) = (Arc::new(Local::new(clock)), Arc::new(config));
+        Self { limiter: None, failed, config, meters: Meters::default() }
+    }
+
+    /// The same, measured.
+    #[must_use]
+    pub fn metered(self, meters: Meters) -> Self {
+        Self { meters, ..self }
+    }
+
+    /// Tells what the limits have decided.
+    fn check(&self, verdict: Verdict, told: &Told) -> Result<()> {
+        for state in verdict.states() {
+            // Of several, those that had room have not refused it.
+            let is_allowed = verdict.allowed || state.retry_after_us == 0;
+            self.meters.decided(state.policy, is_allowed);
+        }
+        told.check(verdict)
     }
 
     /// Counts a call of a caller whose key is right.
@@ -78,7 +108,7 @@ impl Gate {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let (buckets, len) = buckets(caller, needed);
         let space = caller.scope.project.as_u128();
-        told.check(limiter.admit(space, &buckets[..len]).await)
+        self.check(limiter.admit(space, &buckets[..len]).await, told)
     }
 
     /// Counts a call that belongs to no key.
@@ -88,7 +118,7 @@ impl Gate {
     pub async fn admit_stranger(&self, address: IpAddr, told: &Told) -> Result<()> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let bucket = bucket(UNAUTHENTICATED, 0, self.config.unauthenticated);
-        told.check(limiter.admit(network(address), &[bucket]).await)
+        self.check(limiter.admit(network(address), &[bucket]).await, told)
     }
 
     /// True when keys of this address that are not known already are not to be looked up.
@@ -104,7 +134,7 @@ impl Gate {
             Reason::MissingApiKey => self.admit_stranger(address, told).await,
             Reason::InvalidApiKey | Reason::ExpiredToken => {
                 let bucket = bucket(FAILED_LOGINS, 0, self.config.failed_logins);
-                told.check(self.failed.admit(network(address), &[bucket]))
+                self.check(self.failed.admit(network(address), &[bucket]), told)
             }
             _ => Ok(()),
         };
@@ -121,14 +151,45 @@ impl Told {
 
     /// Writes it, if there is anything to tell.
     pub fn write(&self, headers: &mut HeaderMap) {
-        if let Some(verdict) = self.0.get() {
+        if let Some(verdict) = self.0.verdict.get() {
             write(verdict, headers);
         }
     }
 
+    /// The method that is called.
+    #[must_use]
+    pub fn method(&self) -> Option<&'static Method> {
+        self.0.method.get().copied()
+    }
+
+    /// The rule by which it is called, over REST.
+    #[must_use]
+    pub fn rule(&self) -> Option<&'static Rule> {
+        self.0.rule.get().copied()
+    }
+
+    /// Id of the caller's key.
+    #[must_use]
+    pub fn key(&self) -> Option<Uuid> {
+        self.0.key.get().copied()
+    }
+
+    /// This method is called. The first holds, here and below.
+    pub(super) fn calls(&self, method: &'static Method, rule: Option<&'static Rule>) {
+        let _ = self.0.method.set(method);
+        if let Some(rule) = rule {
+            let _ = self.0.rule.set(rule);
+        }
+    }
+
+    /// It is called by this key.
+    pub(super) fn called_by(&self, key_id: Uuid) {
+        let _ = self.0.key.set(key_id);
+    }
+
     fn check(&self, verdict: Verdict) -> Result<()> {
         // The first holds: a call is counted once.
-        let _ = self.0.set(verdict);
+        let _ = self.0.verdict.set(verdict);
         if verdict.allowed { Ok(()) } else { Err(limited(&verdict)) }
     }
 }

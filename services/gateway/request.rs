@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
+use super::account::{self, Account};
 use super::rate::Told;
 use super::{Answer, Dialect, Request, Response, rest};
 use crate::kernel::reply::{REQUEST_ID, RequestId};
+use crate::kernel::telemetry::Meters;
 use crate::kernel::{Clock, Error, ids};
 
 /// Makes [`Identified`] services.
@@ -21,6 +23,8 @@ use crate::kernel::{Clock, Error, ids};
 pub struct RequestLayer {
     /// Tells the time for ids.
     pub clock: Clock,
+    /// What is measured.
+    pub meters: Meters,
 }
 
 /// Gives each request an id and each failure an answer.
@@ -28,13 +32,14 @@ pub struct RequestLayer {
 pub struct Identified<S> {
     inner: S,
     clock: Clock,
+    meters: Meters,
 }
 
 impl<S> Layer<S> for RequestLayer {
     type Service = Identified<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Identified { inner, clock: self.clock.clone() }
+        Identified { inner, clock: self.clock.clone(), meters: self.meters.clone() }
     }
 }
 
@@ -60,8 +65,10 @@ where
             method = %request.method(),
             path = %request.uri().path(),
         );
-        request.extensions_mut().insert(RequestId(id.clone()));
+        let traced = account::span(&request, dialect, &id);
         let told = Told::default();
+        let account = Account::new(&request, dialect, told.clone(), &self.meters);
+        request.extensions_mut().insert(RequestId(id.clone()));
         request.extensions_mut().insert(told.clone());
         let head = request.method() == Method::HEAD;
         let begun = Instant::now();
@@ -78,11 +85,9 @@ where
             if head {
                 response = rest::bodiless(response);
             }
-            let status = response.status().as_u16();
-            let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-            tracing::debug!(status, elapsed_us, ?dialect, "answered");
+            account.settle(&response, &id, begun.elapsed());
             Ok(response)
         };
-        Box::pin(answer.instrument(span))
+        Box::pin(answer.instrument(traced).instrument(span))
     }
 }

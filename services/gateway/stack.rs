@@ -19,6 +19,7 @@ use super::web::WebLayer;
 use super::{Answer, Request, Response, https, limits, role};
 use crate::kernel::Clock;
 use crate::kernel::config::ServerConfig;
+use crate::kernel::telemetry::Meters;
 
 /// What a stack is: it answers every request, and every connection has a copy.
 pub trait Stack:
@@ -37,7 +38,7 @@ impl<S> Stack for S where
 /// The whole stack over `inner`. `guard` is the last layer: it lets pass who may call.
 pub fn stack<S, G>(
     config: &ServerConfig,
-    clock: Clock,
+    (clock, meters): (Clock, Meters),
     guard: G,
     inner: S,
 ) -> impl Stack + use<S, G>
@@ -54,7 +55,7 @@ where
         // Every answer, whoever gives it, also that of a panic.
         .layer(SecurityLayer::new(config.hsts_seconds))
         // Every answer has a request id and a log line, also that of a panic.
-        .layer(RequestLayer { clock })
+        .layer(RequestLayer { clock, meters })
         // Above all that refuse, whose answers a caller that still sends would else not see.
         .layer(LingerLayer { body_bytes_max: config.body_bytes_max })
         // Before the key is looked at: a page that may not call has none that counts. Preflights

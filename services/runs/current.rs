@@ -145,7 +145,9 @@ pub(super) async fn read_by(
 }
 
 async fn pictured(runs: &Runs, scope: Scope, run_id: Uuid) -> Pictured {
-    match runs.engine.bus().picture(run_id).await {
+    let picture = runs.engine.bus().picture(run_id).await;
+    runs.store.meters().looked_up("pictures", picture.is_some());
+    match picture {
         None => Pictured::None,
         Some(picture) if picture.is_empty() => Pictured::Large,
         Some(picture) => match shown(runs, scope, picture) {

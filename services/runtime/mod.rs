@@ -9,8 +9,10 @@ mod model;
 mod past;
 mod record;
 mod retry;
+mod said;
 mod thread;
 mod tool;
+mod traced;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use self::model::{Models, Providers};
 use crate::engine::attempt::Drive;
 use crate::kernel::address::AddressPolicy;
 use crate::kernel::models::ModelTable;
+use crate::kernel::telemetry::Meters;
 use crate::kernel::template::Templates;
 use crate::kernel::{Clock, Error, Reread, Result};
 
@@ -45,13 +48,24 @@ pub struct RuntimeConfig {
     pub retry_base_ms: u64,
     /// Milliseconds that a provider's stream may be silent before it counts as broken.
     pub model_idle_ms: u64,
+    /// True puts what is said into the spans of model and tool calls.
+    pub capture_content: bool,
+    /// What is measured.
+    pub meters: Meters,
 }
 
 impl RuntimeConfig {
-    /// With 500 ms before the first retry and 60 s of silence.
+    /// With 500 ms before the first retry and 60 s of silence, unmeasured.
     #[must_use]
     pub fn new(models: impl Into<Reread<ModelTable>>, allow_subnets: Vec<IpNet>) -> Self {
-        Self { models: models.into(), allow_subnets, retry_base_ms: 500, model_idle_ms: 60_000 }
+        Self {
+            models: models.into(),
+            allow_subnets,
+            retry_base_ms: 500,
+            model_idle_ms: 60_000,
+            capture_content: false,
+            meters: Meters::default(),
+        }
     }
 }
 
@@ -78,6 +92,8 @@ impl Runtime {
             clock,
             signing_secret,
             retry_base: Duration::from_millis(config.retry_base_ms),
+            capture_content: config.capture_content,
+            meters: config.meters,
         };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -2,6 +2,7 @@
 //! Called by the commands, by the demo and by tests: who calls owns the port and the end.
 
 mod hooks;
+mod operate;
 mod reload;
 mod services;
 
@@ -19,6 +20,7 @@ use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
 use self::hooks::{forget, health, heard, replicas, required};
+use self::operate::Operated;
 use self::reload::Replaced;
 pub use self::reload::Source;
 use self::services::{Parts, SERVED, grpc, services};
@@ -39,6 +41,7 @@ use crate::gateway::{port, stack, tls};
 use crate::kernel::caller::Grant;
 use crate::kernel::config::{AliasConfig, Config, Plans, Role, ServerConfig};
 use crate::kernel::models::ModelTable;
+use crate::kernel::telemetry::Meters;
 use crate::kernel::{Clock, Environment, Error, Pepper, Reread, Result, json};
 use crate::keys::bootstrap::Opens;
 use crate::keys::{bootstrap, pepper};
@@ -64,6 +67,7 @@ pub struct Server {
     models: Reread<ModelTable>,
     link: Option<Link>,
     source: Option<Source>,
+    meters: Meters,
 }
 
 impl Server {
@@ -81,7 +85,8 @@ impl Server {
     /// When the store cannot be opened or a secret is missing.
     pub async fn build_at(config: Config, clock: Clock) -> Result<Self> {
         let pepper = pepper::load(&config.auth, &config.store).map_err(Error::internal)?;
-        let store = Store::open(&config.store, clock.clone()).await?;
+        let meters = Meters::new(&config);
+        let store = Store::open_metered(&config.store, clock.clone(), meters.clone()).await?;
         let models = ModelTable::new(config.models.clone(), config.providers.clone());
         let models = Reread::from(models);
         let mut work = config.engine.clone();
@@ -105,9 +110,14 @@ impl Server {
                 Ok(SecretString::from(project.signing_secret))
             })
         });
-        let limits = RuntimeConfig::new(models.clone(), config.egress.allow_subnets.clone());
+        let limits = RuntimeConfig {
+            meters: meters.clone(),
+            capture_content: config.telemetry.capture_content,
+            ..RuntimeConfig::new(models.clone(), config.egress.allow_subnets.clone())
+        };
         let runtime = Runtime::new(limits, clock.clone(), signing)?;
-        Ok(Self { config, store, engine, clock, pepper, runtime, models, link, source: None })
+        let source = None;
+        Ok(Self { config, store, engine, clock, pepper, runtime, models, link, source, meters })
     }
 
     /// Lets SIGHUP read the configuration again, by this source.
@@ -175,7 +185,8 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let upkeep = server.upkeep();
-    let Server { config, store, engine, clock, pepper, runtime, models, link, source } = server;
+    let Server { config, store, engine, clock, pepper, runtime, models, .. } = server;
+    let (link, source, meters) = (server.link, server.source, server.meters);
     let (tls, reloader) = tls::load(&config.tls).await.map_err(Error::internal)?.unzip();
     let plans = plans(&config)?;
     let (authenticator, recorder) =
@@ -190,6 +201,8 @@ pub async fn run(
     };
     let services = services(&parts, models, forget(&authenticator, engine.bus()));
     let health = health(&store);
+    meters.observe(operate::gauges(&store, &engine, link.as_ref()));
+    let operated = Operated::new(&config, &meters, &health).await?;
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     tell(&reporter, ServingStatus::Serving).await;
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
@@ -205,9 +218,10 @@ pub async fn run(
     let limiter = Limiter::new(link.clone(), clock.clone(), replicas(&store, &engine));
     limiter.start().await;
     let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
+    let gate = gate.metered(meters.clone());
     let idempotency = idempotency(&config, &upkeep);
     let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required, gate });
-    let stack = stack::stack(&config.server, clock, guard.layer(idempotency), inner);
+    let stack = stack::stack(&config.server, (clock, meters), guard.layer(idempotency), inner);
 
     let limits = port_limits(&config.server);
     let serving = async {
@@ -241,9 +255,9 @@ pub async fn run(
     let telling = (&health, &reporter);
     let wait = Duration::from_secs(config.server.drain_notice_seconds);
     let stopping = stopping((stop, wait), telling, [&notice, &port_ends, &engine_ends]);
-    let (worked, ..) = tokio::join!(
-        moving, certifying, reloading, noting, wiring, watching, keeping, counting, stopping
-    );
+    let operating = async { tokio::join!(certifying, reloading, operated.run(&all_end)) };
+    let beside = async { tokio::join!(noting, wiring, keeping, counting, operating) };
+    let (worked, ..) = tokio::join!(moving, watching, stopping, beside);
     store.close().await;
     worked
 }

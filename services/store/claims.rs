@@ -30,6 +30,8 @@ pub struct Claimed {
     pub stalls: i32,
     /// Number that was set aside for the event that tells of the claim.
     pub seq: i64,
+    /// Since when it might have been claimed.
+    pub available_at: Timestamp,
 }
 
 /// A run that may be claimed. They go in this order.
@@ -78,7 +80,7 @@ pub async fn claim(tx: &Tx, claimer: Claimer, lane: Lane, most: i64) -> Result<V
         WHERE run_id {from}SELECT run_id FROM run_queue
             WHERE {place} AND {alone}
             ORDER BY priority, available_at, run_id LIMIT $5 + 0{}{to}
-        RETURNING run_id, epoch, stalls, next_seq - 1",
+        RETURNING run_id, epoch, stalls, next_seq - 1, available_at",
         skip_locked(tx, "run_queue")
     );
     let (Scope { project, environment }, Claimer { worker, version, now }) = (lane.scope, claimer);
@@ -142,7 +144,7 @@ pub async fn lease(tx: &Tx, claimer: Claimer, runs: &[Uuid]) -> Result<Vec<Claim
             "UPDATE run_queue SET state = 1, worker_id = $1, epoch = epoch + 1,
                 stalls = stalls + 1, next_seq = next_seq + 1, min_version = $2
             WHERE run_id IN ({}) AND state = 0
-            RETURNING run_id, epoch, stalls, next_seq - 1",
+            RETURNING run_id, epoch, stalls, next_seq - 1, available_at",
             places(3, piece.len())
         );
         let mut values: Vec<Value> = vec![claimer.worker.into(), claimer.version.into()];
@@ -159,5 +161,6 @@ pub async fn lease(tx: &Tx, claimer: Claimer, runs: &[Uuid]) -> Result<Vec<Claim
 fn claimed(row: QueryResult) -> Result<Claimed> {
     let lease = Lease { run_id: row.try_get_by_index(0)?, epoch: row.try_get_by_index(1)? };
     let (stalls, seq) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
-    Ok(Claimed { lease, stalls, seq })
+    let available_at = Timestamp(row.try_get_by_index(4)?);
+    Ok(Claimed { lease, stalls, seq, available_at })
 }

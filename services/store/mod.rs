@@ -45,6 +45,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 pub use crate::kernel::config::{StoreConfig, Synchronous};
 pub use error::{database, is_unique_violation};
@@ -52,6 +53,7 @@ pub use load::Load;
 pub use reader::Reader;
 pub use tx::Tx;
 
+use crate::kernel::telemetry::{Meters, TRACE};
 use crate::kernel::{Clock, Error, Reason, Result, faults};
 
 /// What a job returns.
@@ -65,6 +67,7 @@ pub struct Store {
     audited: Arc<Notify>,
     orphaned: Arc<Notify>,
     load: Arc<Load>,
+    meters: Meters,
 }
 
 #[derive(Debug, Clone)]
@@ -81,29 +84,41 @@ impl Store {
     /// database does not answer, another process has the file, or a newer version has changed the
     /// schema.
     pub async fn open(config: &StoreConfig, clock: Clock) -> Result<Self> {
-        let (store, changed) = Self::opened(config, clock).await?;
+        Self::open_metered(config, clock, Meters::default()).await
+    }
+
+    /// The same, measured.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub async fn open_metered(config: &StoreConfig, clock: Clock, meters: Meters) -> Result<Self> {
+        let (store, changed) = Self::opened(config, clock, meters).await?;
         if !changed.is_empty() {
             tracing::info!(changes = changed.join(", "), "the schema of the database was changed");
         }
         Ok(store)
     }
 
-    async fn opened(config: &StoreConfig, clock: Clock) -> Result<(Self, Vec<String>)> {
+    async fn opened(
+        config: &StoreConfig,
+        clock: Clock,
+        meters: Meters,
+    ) -> Result<(Self, Vec<String>)> {
         let (back, load, changed) = match kind(config)? {
             Kind::Sqlite => {
-                let (sqlite, changed) = sqlite::Sqlite::open(config).await?;
+                let (sqlite, changed) = sqlite::Sqlite::open(config, meters.clone()).await?;
                 let load = Arc::new(Load::of_queue(config));
                 (Back::Sqlite(Arc::new(sqlite)), load, changed)
             }
             Kind::Postgres => {
                 let load = Arc::new(Load::of_pool(config));
                 let (postgres, changed) =
-                    postgres::Postgres::open(config, Arc::clone(&load)).await?;
+                    postgres::Postgres::open(config, Arc::clone(&load), &meters).await?;
                 (Back::Postgres(Arc::new(postgres)), load, changed)
             }
         };
-        let store = Self { back, clock, audited: Arc::default(), orphaned: Arc::default(), load };
-        Ok((store, changed))
+        let (audited, orphaned) = (Arc::default(), Arc::default());
+        Ok((Self { back, clock, audited, orphaned, load, meters }, changed))
     }
 
     /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic
@@ -121,14 +136,20 @@ impl Store {
         F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync + 'static,
     {
         let begun = Instant::now();
-        let outcome = match &self.back {
-            Back::Sqlite(sqlite) => {
-                let _job = self.load.enter();
-                sqlite.tx(name, job).await
+        let span = self.span(name);
+        let work = async {
+            match &self.back {
+                Back::Sqlite(sqlite) => {
+                    let _job = self.load.enter();
+                    sqlite.tx(name, job).await
+                }
+                Back::Postgres(postgres) => postgres.tx(name, job).await,
             }
-            Back::Postgres(postgres) => postgres.tx(name, job).await,
         };
-        tracing::trace!(name, ok = outcome.is_ok(), elapsed = ?begun.elapsed(), "transaction");
+        let outcome = work.instrument(span).await;
+        let elapsed = begun.elapsed();
+        self.meters.transacted(name, elapsed);
+        tracing::trace!(name, ok = outcome.is_ok(), ?elapsed, "transaction");
         if outcome.is_ok() && name == "engine.commit" {
             faults::point("mid_commit_reply_lost");
         }
@@ -136,6 +157,24 @@ impl Store {
             return Err(Error::new(Reason::Unavailable, "the database did not answer in time"));
         }
         outcome
+    }
+
+    fn span(&self, name: &'static str) -> Span {
+        let system = if self.is_exclusive() { "sqlite" } else { "postgresql" };
+        tracing::info_span!(
+            target: TRACE,
+            "transaction",
+            otel.name = format_args!("transaction {name}"),
+            otel.kind = "client",
+            db.system.name = system,
+            db.operation.name = name,
+        )
+    }
+
+    /// What is measured.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// How busy it is, and what it takes.
@@ -218,7 +257,7 @@ impl Store {
 /// Those of [`Store::open`].
 pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>> {
     let config = StoreConfig { migrate: true, ..config.clone() };
-    let (store, changed) = Store::opened(&config, Clock::system()).await?;
+    let (store, changed) = Store::opened(&config, Clock::system(), Meters::default()).await?;
     store.close().await;
     Ok(changed)
 }

@@ -32,6 +32,8 @@ pub struct Started {
     pub deadline: Timestamp,
     /// Its conversation, and its place in it.
     pub session: Option<(Session, i64)>,
+    /// Span of the call that created it, as W3C writes it.
+    pub traceparent: Option<String>,
 }
 
 /// What a run used, to be added.
@@ -101,7 +103,7 @@ pub async fn start(
                 started_at = COALESCE(started_at, $2)
             WHERE id IN ({}) AND status IN ({})
             RETURNING id, project_id, environment, agent_id, agent_version, input, parameters,
-                attempt, created_at, expires_at, session_id, session_turn",
+                attempt, created_at, expires_at, session_id, session_turn, traceparent",
             places(3, piece.len()),
             places(3 + piece.len(), from.len()),
         );
@@ -125,6 +127,7 @@ fn read_started(row: &QueryResult) -> Result<Started> {
         run_id: row.try_get_by_index(0)?,
         scope,
         session: session.map(|id| (Session { scope, id }, turn)),
+        traceparent: row.try_get_by_index(12)?,
         agent_id: row.try_get_by_index(3)?,
         agent_version: row.try_get_by_index(4)?,
         input: row.try_get_by_index(5)?,
@@ -295,14 +298,16 @@ pub struct New {
     pub expires_at: Timestamp,
     /// Number of its last event.
     pub last_seq: i64,
+    /// Span of the call that creates it, as W3C writes it.
+    pub traceparent: Option<String>,
 }
 
 /// Adds a run, with its place in its conversation.
 pub async fn create(tx: &Tx, scope: Scope, new: &New, turn: i64) -> Result<()> {
     let sql = "INSERT INTO runs (id, project_id, environment, agent_id, agent_version, session_id,
             key_id, status, input, parameters, metadata, created_at, expires_at, last_seq,
-            session_turn)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+            session_turn, traceparent)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     let values = [
         new.run_id.into(),
         scope.project.into(),
@@ -319,6 +324,7 @@ pub async fn create(tx: &Tx, scope: Scope, new: &New, turn: i64) -> Result<()> {
         new.expires_at.0.into(),
         new.last_seq.into(),
         turn.into(),
+        new.traceparent.clone().into(),
     ];
     tx.execute_raw(statement(tx, sql, values)).await?;
     Ok(())

@@ -10,8 +10,11 @@ use sea_orm::{
     TransactionTrait,
 };
 
+use tokio::time::Instant;
+
 use super::{Load, Reader, Tx, Work, error, guarded, migrations};
 use crate::kernel::config::StoreConfig;
+use crate::kernel::telemetry::Meters;
 use crate::kernel::{Error, Reason, Result};
 
 /// Most times that a job is done.
@@ -35,15 +38,21 @@ pub(super) struct Postgres {
     connections: u32,
     commits: AtomicU64,
     load: Arc<Load>,
+    meters: Meters,
 }
 
 impl Postgres {
     /// Opens it and sees to its schema; the names of what was changed.
-    pub(super) async fn open(config: &StoreConfig, load: Arc<Load>) -> Result<(Self, Vec<String>)> {
+    pub(super) async fn open(
+        config: &StoreConfig,
+        load: Arc<Load>,
+        meters: &Meters,
+    ) -> Result<(Self, Vec<String>)> {
         let pool = connect(config).await?;
         let changed = migrate(&pool, config.migrate).await?;
         let (reader, connections) = (pool.clone().into(), config.max_connections);
-        Ok((Self { pool, reader, connections, commits: AtomicU64::new(0), load }, changed))
+        let (commits, meters) = (AtomicU64::new(0), meters.clone());
+        Ok((Self { pool, reader, connections, commits, load, meters }, changed))
     }
 
     /// The changes that the schema lacks.
@@ -69,6 +78,7 @@ impl Postgres {
             if !lost || attempt == ATTEMPTS_MAX {
                 return outcome;
             }
+            self.meters.repeated();
             tracing::debug!(name, attempt, "lost a race, doing it again");
             let ceiling_ms = 5 << attempt;
             tokio::time::sleep(Duration::from_millis(rand::random_range(1..=ceiling_ms))).await;
@@ -80,7 +90,9 @@ impl Postgres {
     where
         F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync,
     {
+        let begun = Instant::now();
         let tx = Tx::new(self.begin().await?);
+        self.meters.waited(begun.elapsed());
         match guarded(name, job, &tx).await {
             Ok(value) => {
                 tx.commit().await?;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::sessions::Session;
 use super::sql::statement;
 use super::{Tx, owner};
+use crate::kernel::telemetry::Queue;
 use crate::kernel::{Error, Result, Scope, Timestamp, faults};
 
 /// A claim: which worker holds which epoch of which run.
@@ -77,6 +78,33 @@ pub async fn outlook(
     let row = conn.query_one_raw(statement(conn, sql, values)).await?;
     let row = row.ok_or_else(|| Error::internal("a question without an answer"))?;
     Ok(Outlook { ready: row.try_get_by_index(0)?, due: row.try_get_by_index(1)? })
+}
+
+/// How many runs have not ended, of all owners, and since when the first of them is ready. For who
+/// looks after the server; each part by an index of its own.
+pub async fn depth(conn: &impl ConnectionTrait, now: Timestamp) -> Result<Queue> {
+    let sql = "SELECT
+        (SELECT count(*) FROM run_queue WHERE state = 0 AND key_id IS NULL)
+            + (SELECT count(*) FROM run_queue WHERE state = 0 AND key_id IS NOT NULL),
+        (SELECT count(*) FROM run_queue WHERE state = 1),
+        (SELECT count(*) FROM run_queue WHERE state >= 2),
+        (SELECT count(*) FROM run_queue WHERE state = 3),
+        (SELECT min(available_at) FROM run_queue WHERE state = 0 AND key_id IS NULL),
+        (SELECT min(available_at) FROM run_queue WHERE state = 0 AND key_id IS NOT NULL)";
+    let row = conn.query_one_raw(statement(conn, sql, [])).await?;
+    let row = row.ok_or_else(|| Error::internal("a question without an answer"))?;
+    let count = |place| -> Result<u64> {
+        Ok(u64::try_from(row.try_get_by_index::<i64>(place)?).unwrap_or(0))
+    };
+    let first = |place| -> Result<Option<i64>> { Ok(row.try_get_by_index(place)?) };
+    let oldest = first(4)?.into_iter().chain(first(5)?).min().unwrap_or(now.0);
+    Ok(Queue {
+        ready: count(0)?,
+        leased: count(1)?,
+        waiting: count(2)?.saturating_sub(count(3)?),
+        behind: count(3)?,
+        oldest_us: u64::try_from(now.0.saturating_sub(oldest)).unwrap_or(0),
+    })
 }
 
 /// Runs of a lane that are leased. Exact while the lane is held.

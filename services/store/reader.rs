@@ -1,12 +1,14 @@
 //! What questions are asked on that change nothing, whichever database it is. Made by the store;
-//! on SQLite it refuses to write.
+//! on SQLite it refuses to write. Each question is a span of whoever asks it.
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
 use sea_orm_migration::async_trait::async_trait;
+use tracing::{Instrument, Span};
 
 use super::sqlite::Readers;
+use crate::kernel::telemetry::TRACE;
 
 /// Connections that read.
 #[derive(Debug)]
@@ -39,6 +41,22 @@ impl Reader {
         }
     }
 
+    fn span(&self, statement: &Statement) -> Span {
+        let system = match self.0 {
+            Kind::Sqlite(_) => "sqlite",
+            Kind::Postgres(_) => "postgresql",
+        };
+        tracing::info_span!(
+            target: TRACE,
+            "read",
+            otel.name = format_args!("read {}", table(&statement.sql)),
+            otel.kind = "client",
+            db.system.name = system,
+            db.operation.name = "SELECT",
+            db.collection.name = table(&statement.sql),
+        )
+    }
+
     /// Lets go of the database.
     pub(super) async fn close(&self) {
         match &self.0 {
@@ -50,6 +68,14 @@ impl Reader {
             }
         }
     }
+}
+
+/// The table that a question asks first.
+fn table(sql: &str) -> &str {
+    let mut words = sql.split([' ', '\n', '(', ')', ',']).filter(|word| !word.is_empty());
+    let _from = words.find(|word| *word == "FROM");
+    let table = words.find(|word| *word != "SELECT").unwrap_or("");
+    table.trim_matches('"')
 }
 
 #[async_trait]
@@ -76,16 +102,40 @@ impl ConnectionTrait for Reader {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        match &self.0 {
-            Kind::Sqlite(readers) => readers.query_one_raw(statement).await,
-            Kind::Postgres(pool) => pool.query_one_raw(statement).await,
-        }
+        let span = self.span(&statement);
+        let asking = async {
+            match &self.0 {
+                Kind::Sqlite(readers) => readers.query_one_raw(statement).await,
+                Kind::Postgres(pool) => pool.query_one_raw(statement).await,
+            }
+        };
+        asking.instrument(span).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        match &self.0 {
-            Kind::Sqlite(readers) => readers.query_all_raw(statement).await,
-            Kind::Postgres(pool) => pool.query_all_raw(statement).await,
-        }
+        let span = self.span(&statement);
+        let asking = async {
+            match &self.0 {
+                Kind::Sqlite(readers) => readers.query_all_raw(statement).await,
+                Kind::Postgres(pool) => pool.query_all_raw(statement).await,
+            }
+        };
+        asking.instrument(span).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table;
+
+    #[test]
+    fn a_question_is_known_by_its_table() {
+        assert_eq!(table("SELECT a, b FROM runs WHERE id = $1"), "runs");
+        assert_eq!(table("SELECT \"r\".\"id\" FROM \"run_events\" WHERE"), "run_events");
+        assert_eq!(
+            table("SELECT EXISTS (SELECT 1\n            FROM run_queue WHERE x)"),
+            "run_queue"
+        );
+        assert_eq!(table("SELECT 1"), "");
     }
 }

@@ -244,7 +244,7 @@ impl Lines {
             while let Ok(Some(line)) = from.next_line().await {
                 let log: Value = serde_json::from_str(&line).unwrap_or_default();
                 lines.0.send_modify(|lines| lines.push(line));
-                if let Some(address) = log["fields"]["address"].as_str() {
+                if let Some(address) = log["address"].as_str() {
                     tell.send_replace(Some(address.to_owned()));
                 }
             }

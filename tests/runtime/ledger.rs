@@ -203,6 +203,7 @@ impl Bench {
                 run_id: ids::fresh(START),
                 scope: Scope { project: ids::fresh(START), environment: Environment::Test },
                 agent_id: ids::fresh(START),
+                session_id: None,
                 spec: Arc::new(spec),
                 input,
                 parameters: serde_json::Map::new(),

@@ -9,6 +9,7 @@ use runplane::gateway::port::{self, PortLimits, Stop};
 use runplane::gateway::{Answer, Request, Response, stack, tls};
 use runplane::kernel::Clock;
 use runplane::kernel::config::Config;
+use runplane::kernel::telemetry::Meters;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -40,7 +41,12 @@ impl Echo {
             let shown = shown(&Peer::of(request.extensions()));
             Box::pin(async move { Ok::<_, Infallible>(Response::new(Body::from(shown))) })
         });
-        let stack = stack::stack(&config.server, Clock::system(), Identity::new(), inner);
+        let stack = stack::stack(
+            &config.server,
+            (Clock::system(), Meters::default()),
+            Identity::new(),
+            inner,
+        );
         let limits = PortLimits {
             connections_max: 16,
             idle_max: Duration::from_secs(300),

@@ -20,6 +20,7 @@ use runplane::{
     kernel::{
         Clock,
         config::{Config, ServerConfig},
+        telemetry::Meters,
     },
 };
 use tower::{ServiceExt, layer::util::Identity};
@@ -130,7 +131,7 @@ pub fn server(prober: Prober, lenient: bool) -> impl stack::Stack {
     let dispatch = dispatch.deprecating(deprecation);
     let cors_origins = vec!["https://app.example".to_owned()];
     let config = ServerConfig { cors_origins, ..Config::with("").unwrap().server };
-    stack::stack(&config, Clock::system(), Identity::new(), dispatch)
+    stack::stack(&config, (Clock::system(), Meters::default()), Identity::new(), dispatch)
 }
 
 /// Reads the answer, and of one that does not end what comes in the first minute.

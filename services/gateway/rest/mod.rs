@@ -87,6 +87,12 @@ pub struct Transcoder {
 #[derive(Clone)]
 struct Routed(&'static Rule, bool);
 
+/// The rule that a request's path and method have led to, once it was looked for.
+#[must_use]
+pub fn routed(extensions: &Extensions) -> Option<&'static Rule> {
+    extensions.get::<Routed>().map(|routed| routed.0)
+}
+
 struct Inner {
     api: Box<dyn Api>,
     router: Router,

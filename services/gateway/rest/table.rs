@@ -121,6 +121,25 @@ pub enum Place {
 }
 
 impl Rule {
+    /// The template, as in `/v1/agents/*:publish`: the same for all calls that the rule fits.
+    #[must_use]
+    pub fn template(&self) -> String {
+        let mut template = String::new();
+        for segment in self.segments {
+            template.push('/');
+            template.push_str(match segment {
+                Segment::Literal(text) => text,
+                Segment::One => "*",
+                Segment::Many => "**",
+            });
+        }
+        if !self.verb.is_empty() {
+            template.push(':');
+            template.push_str(self.verb);
+        }
+        template
+    }
+
     /// True when `HEAD` is answered as `GET` is.
     #[must_use]
     pub fn has_head(&self) -> bool {

@@ -10,6 +10,7 @@ mod retention;
 mod secrets;
 mod server;
 mod store;
+mod telemetry;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use redis::RedisConfig;
 pub use retention::RetentionConfig;
 pub use server::{ProxyHeaders, Role, ServerConfig};
 pub use store::{StoreConfig, Synchronous};
+pub use telemetry::{AdminConfig, OtlpProtocol, TelemetryConfig};
 pub use tls::{ClientAuth, TlsConfig};
 
 /// The defaults, with every key and its reason.
@@ -64,6 +66,10 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// Outbound calls of tools.
     pub egress: EgressConfig,
+    /// The admin port.
+    pub admin: AdminConfig,
+    /// Where traces and metrics are sent.
+    pub telemetry: TelemetryConfig,
     /// Logs.
     pub log: LogConfig,
     /// The REST door.
@@ -179,6 +185,19 @@ pub enum ProviderKind {
     Ollama,
 }
 
+impl ProviderKind {
+    /// The provider as the GenAI conventions name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gcp.gemini",
+            Self::Ollama => "ollama",
+        }
+    }
+}
+
 impl Config {
     /// Reads the defaults, then the file, then the environment.
     ///
@@ -250,6 +269,12 @@ impl Config {
         self.redis.check(&mut check);
         self.log.check(&mut check);
         self.limits.check(&self.plans, &mut check);
+        self.admin.check(&mut check);
+        self.telemetry.check(&mut check);
+        check(
+            EnvFilter::try_new(&self.log.filter).is_ok(),
+            format!("log.filter is {}, which is no filter", self.log.filter),
+        );
         for alias in &self.rest.alias {
             check(
                 alias.prefix.starts_with('/') && alias.to.starts_with('/'),

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument;
 
 use super::{Claim, Flow};
 use crate::engine::attempt::{Finished, Intent, Outcome, StepKind, StepStatus, Usage};
@@ -14,6 +15,7 @@ use crate::runtime::record::{Asked, Finish, ModelRequest, ModelResult};
 use crate::runtime::retry;
 use crate::runtime::thread::{Next, Round};
 use crate::runtime::tool::asked;
+use crate::runtime::traced;
 
 /// Most tool calls of one message.
 const CALLS_MAX: usize = 128;
@@ -28,7 +30,10 @@ impl Claim<'_> {
         }
         let message_id = self.intend_model();
         self.commit().await?;
+        let begun = Instant::now();
         let answer = self.effect(&[], self.answer(message_id)).await?;
+        let outcome = if answer.is_ok() { "ok" } else { "error" };
+        self.shared.meters.stepped("llm", outcome, begun.elapsed());
         match answer {
             Ok((message_id, answer)) => self.take_answer(message_id, answer),
             Err(failure) => Err(self.model_error(failure.message)),
@@ -84,6 +89,8 @@ impl Claim<'_> {
         let turn = self.thread.replies();
         let (said, earlier, tools) = (self.said(), self.earlier.len(), &*run.spec.tools);
         let mut question = Question { said, earlier, tools, settings, run, turn, tries: 0 };
+        let (to, captures) =
+            (self.shared.models.spoken(&run.spec.model), self.shared.capture_content);
         let mut message_id = first_id;
         loop {
             let mut shown = 0;
@@ -91,8 +98,12 @@ impl Claim<'_> {
                 self.attempt.journal.token(&message_id, shown, piece);
                 shown += piece.len();
             };
-            let answer = self.shared.models.answer(&question, &mut sink);
+            let (span, begun) = (traced::chat(&question, &to, captures), Instant::now());
+            let answer = self.shared.models.answer(&question, &mut sink).instrument(span.clone());
             let answered = timeout(Duration::from_secs(limit.into()), answer).await;
+            let (came, time) = (answered.as_ref().ok(), begun.elapsed());
+            traced::chatted((&span, &to), came, time, (&self.shared.meters, captures));
+            drop(span);
             let failure = match answered {
                 Ok(Ok(answer)) => return Ok((message_id, answer)),
                 Ok(Err(failure)) => failure,

@@ -21,6 +21,7 @@ use super::tool::Tools;
 use crate::engine::attempt::{Attempt, Commit, Outcome, Pinned};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::parameters::RESERVED;
+use crate::kernel::telemetry::Meters;
 use crate::kernel::template::{Names, Templates};
 use crate::kernel::{Clock, Timestamp};
 
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) signing_secret: SigningSecret,
     pub(super) retry_base: Duration,
+    pub(super) capture_content: bool,
+    pub(super) meters: Meters,
 }
 
 /// Goes on, or ends the claim.

@@ -8,6 +8,8 @@ use futures::stream::{self, StreamExt};
 use futures::{FutureExt, Stream};
 use secrecy::SecretString;
 use serde_json::Value;
+use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::ask::json;
 use super::{Claim, Flow};
@@ -20,6 +22,7 @@ use crate::runtime::record::{Asked, ToolError, ToolRequest, ToolResult, content}
 use crate::runtime::thread::Call;
 use crate::runtime::tool::bounded;
 use crate::runtime::tool::http::{HttpCall, Sender, Sent, call};
+use crate::runtime::traced;
 
 /// Most calls of one run that are under way at once.
 const PARALLEL_MAX: usize = 8;
@@ -190,7 +193,12 @@ impl<'a> Claim<'a> {
                     secret,
                 },
             };
-            (place, call(&shared.egress, &shared.clock, &*attempt.journal, &http).await)
+            let (span, begun) = (traced::tool(&asked, shared.capture_content), Instant::now());
+            let sent = call(&shared.egress, &shared.clock, &*attempt.journal, &http);
+            let sent = sent.instrument(span.clone()).await;
+            traced::used(&span, &sent.outcome, sent.tries, shared.capture_content);
+            shared.meters.stepped("tool", outcome(&sent), begun.elapsed());
+            (place, sent)
         })
     }
 
@@ -233,6 +241,14 @@ impl<'a> Claim<'a> {
         call.result = Some(result);
         self.finish(number(place), status, row);
         bytes
+    }
+}
+
+fn outcome(sent: &Sent) -> &'static str {
+    match sent.outcome.as_ref().err().map(|error| error.code.as_str()) {
+        None => "ok",
+        Some("outcome_unknown") => "unknown",
+        Some(_) => "error",
     }
 }
 

@@ -13,13 +13,16 @@ use genai::chat::{
 };
 use genai::resolver::{AuthData, Endpoint};
 use genai::{Client, Error, ModelIden, ServiceTarget};
+use http::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use tracing::Span;
 
 use super::{Answer, Failure, Question, RawCall, Said, Sink, Text};
 use crate::kernel::Clock;
 use crate::kernel::config::{ProviderConfig, ProviderKind};
 use crate::kernel::spec::Tool;
+use crate::kernel::telemetry::context;
 use crate::runtime::record::{Asked, Finish, content};
 use crate::runtime::retry;
 
@@ -60,7 +63,7 @@ impl Providers {
         question: &Question<'_>,
         sink: Sink<'_>,
     ) -> Result<Answer, Failure> {
-        let options = options(question).with_stream_read_timeout(self.idle);
+        let options = traced(options(question).with_stream_read_timeout(self.idle));
         let request = request(&question.said, question.tools, target.provider.kind);
         let service = service(target);
         let failed = |error: &Error| self.failure(target, error);
@@ -190,6 +193,19 @@ fn options(question: &Question<'_>) -> ChatOptions {
     }
     .with_capture_usage(true)
     .with_capture_tool_calls(true)
+}
+
+/// The same, telling the provider which trace it works for.
+fn traced(options: ChatOptions) -> ChatOptions {
+    let mut headers = HeaderMap::new();
+    context::write(&Span::current(), &mut headers);
+    if headers.is_empty() {
+        return options;
+    }
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let headers: Vec<_> =
+        headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    options.with_extra_headers(headers)
 }
 
 fn request(conversation: &[Said<'_>], tools: &[Tool], kind: ProviderKind) -> ChatRequest {

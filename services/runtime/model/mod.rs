@@ -80,6 +80,24 @@ pub(crate) struct Answer {
     pub(crate) output_tokens: i32,
 }
 
+/// Whom a question goes to, as traces and metrics name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spoken {
+    /// Kind of the provider.
+    pub(crate) provider: &'static str,
+    /// Model, in the provider's words.
+    pub(crate) model: String,
+}
+
+/// Why it stopped, in the words of the GenAI conventions.
+pub(crate) fn finish_reason(answer: &Answer) -> &'static str {
+    match answer.finish {
+        Finish::Length => "length",
+        Finish::Done if answer.calls.is_empty() => "stop",
+        Finish::Done => "tool_calls",
+    }
+}
+
 /// Why a model did not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -121,6 +139,18 @@ impl Models {
         providers: Providers,
     ) -> Self {
         Self { table, templates, providers }
+    }
+
+    /// Whom the name of a model stands for.
+    pub(crate) fn spoken(&self, name: &str) -> Spoken {
+        let (provider, model) = match self.table.get().resolve(name) {
+            Ok(Target::Provider { provider, model, .. }) => {
+                (provider.kind.as_str(), model.to_owned())
+            }
+            Ok(Target::Sim) => ("sim", name.to_owned()),
+            Err(_) => ("unknown", name.to_owned()),
+        };
+        Spoken { provider, model }
     }
 
     /// Asks the model that the run's agent names.

@@ -7,15 +7,18 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 use super::sign::signature;
 use crate::engine::attempt::Journal;
 use crate::kernel::spec::Delivery;
+use crate::kernel::telemetry::context;
 use crate::kernel::{Clock, faults};
 use crate::runtime::egress::{Egress, Post, Reply, Unanswered};
 use crate::runtime::record::ToolError;
-use crate::runtime::retry;
+use crate::runtime::{retry, traced};
 
 /// Most bytes of a refusal that the model is told.
 const REFUSAL_BYTES_MAX: usize = 4 << 10;
@@ -85,7 +88,7 @@ pub(crate) async fn call(
         tries += 1;
         let done = |outcome| Sent { outcome, tries: i32::try_from(tries).unwrap_or(i32::MAX) };
         journal.hold().await;
-        match once(egress, clock, call).await {
+        match once(egress, clock, call, n).await {
             Try::Done(outcome) => return done(outcome),
             Try::Again(error, _) if n >= call.retries => return done(Err(error)),
             Try::Again(_, asked) => sleep(retry::delay(n, call.retry_base, asked)).await,
@@ -93,12 +96,16 @@ pub(crate) async fn call(
     }
 }
 
-async fn once(egress: &Egress, clock: &Clock, call: &HttpCall<'_>) -> Try {
-    let Some(post) = post(clock, call) else {
+async fn once(egress: &Egress, clock: &Clock, call: &HttpCall<'_>, resends: u32) -> Try {
+    let Some(mut post) = post(clock, call) else {
         return Try::Done(Err(ToolError::new("tool_error", "the call could not be signed")));
     };
+    let span = traced::post(call.url, resends);
+    context::write(&span, &mut post.headers);
     let answer = faults::during("mid_tool", egress.post(post));
-    let Ok(answer) = timeout(call.timeout, answer).await else {
+    let answer = timeout(call.timeout, answer).instrument(span.clone()).await;
+    traced::posted(&span, status(&answer));
+    let Ok(answer) = answer else {
         let message = format!("no answer within {} seconds", call.timeout.as_secs_f64());
         // The call went out, and may still do something: where that may happen once only, nobody
         // shall take it for not done.
@@ -124,6 +131,17 @@ async fn once(egress: &Egress, clock: &Clock, call: &HttpCall<'_>) -> Try {
             Delivery::AtLeastOnce => Try::Again(ToolError::new("tool_error", why), None),
             Delivery::AtMostOnce => Try::Done(Err(ToolError::new("outcome_unknown", why))),
         },
+    }
+}
+
+fn status(answer: &Result<Result<Reply, Unanswered>, Elapsed>) -> Result<u16, &'static str> {
+    match answer {
+        Ok(Ok(reply)) => Ok(reply.status.as_u16()),
+        Ok(Err(Unanswered::Blocked(_))) => Err("blocked_address"),
+        Ok(Err(Unanswered::Unreachable(_))) => Err("unreachable"),
+        Ok(Err(Unanswered::Broken(_))) => Err("broken"),
+        Ok(Err(Unanswered::TooMuch(_))) => Err("too_much"),
+        Err(_late) => Err("timeout"),
     }
 }
 

@@ -9,6 +9,7 @@ mod m0003_runs;
 mod m0004_engine;
 mod m0005_tenancy;
 mod m0006_replicas;
+mod m0007_traces;
 mod m0008_upgrades;
 #[cfg(feature = "faults")]
 mod newer;
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_engine::Migration),
             Box::new(m0005_tenancy::Migration),
             Box::new(m0006_replicas::Migration),
+            Box::new(m0007_traces::Migration),
             Box::new(m0008_upgrades::Migration),
         ];
         #[cfg(feature = "faults")]

@@ -18,6 +18,7 @@ pub(super) use self::readers::Readers;
 use self::writer::Writer;
 use super::{Reader, Tx, Work, migrations};
 use crate::kernel::config::{StoreConfig, Synchronous};
+use crate::kernel::telemetry::Meters;
 use crate::kernel::{Error, Reason, Result};
 
 /// Rows of one answer that may wait to be taken: a whole page, so that no reader waits within one.
@@ -32,7 +33,7 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     /// Opens the file and sees to its schema; the names of what was changed.
-    pub(super) async fn open(config: &StoreConfig) -> Result<(Self, Vec<String>)> {
+    pub(super) async fn open(config: &StoreConfig, meters: Meters) -> Result<(Self, Vec<String>)> {
         let parsed = parse(config)?;
         let file = parsed.get_filename().to_owned();
         make_folder(&file)?;
@@ -46,7 +47,8 @@ impl Sqlite {
             .row_buffer_size(ROWS)
             .disable_statement_logging();
         let patience = Duration::from_millis(config.acquire_timeout_ms);
-        let readers = Readers::open(options, config.read_connections.max(1), patience).await;
+        let most = config.read_connections.max(1);
+        let readers = Readers::open(options, most, patience, meters).await;
         let reader = readers.map_err(not_opened)?.into();
         let writer = Writer::start(writing, lock, config);
         Ok((Self { writer, reader }, changed))

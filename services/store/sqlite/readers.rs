@@ -12,7 +12,9 @@ use sea_orm::{
 };
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+use crate::kernel::telemetry::Meters;
 
 /// A few connections, opened when they are first needed.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(in crate::store) struct Readers {
     free: Semaphore,
     idle: Mutex<Vec<SqliteConnection>>,
     patience: Duration,
+    meters: Meters,
 }
 
 /// A connection that is in use; it goes back when this is dropped, unless it is broken.
@@ -37,10 +40,11 @@ impl Readers {
         options: SqliteConnectOptions,
         most: u32,
         patience: Duration,
+        meters: Meters,
     ) -> Result<Self, SqlxError> {
         let first = options.connect().await?;
         let free = Semaphore::new(usize::try_from(most).unwrap_or(1));
-        Ok(Self { options, most, free, idle: Mutex::new(vec![first]), patience })
+        Ok(Self { options, most, free, idle: Mutex::new(vec![first]), patience, meters })
     }
 
     /// Waits for the questions under way, and answers no more.
@@ -67,8 +71,16 @@ impl Readers {
 
     async fn take(&self) -> Result<Taken<'_>, DbErr> {
         let permit = match self.free.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => self.wait().await?,
+            Ok(permit) => {
+                self.meters.waited(Duration::ZERO);
+                permit
+            }
+            Err(_) => {
+                let begun = Instant::now();
+                let permit = self.wait().await?;
+                self.meters.waited(begun.elapsed());
+                permit
+            }
         };
         let idle = self.lock().pop();
         let connection = match idle {

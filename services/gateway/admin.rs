@@ -1,0 +1,116 @@
+//! The admin port: metrics and health, in the clear, for those who operate the server. Run by
+//! `serve` where it is configured. Knows no caller and no key, answers three paths, and keeps few
+//! connections for a short time: whoever reaches it shall not be able to do harm by it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use futures::future::BoxFuture;
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Response;
+use super::health::Health;
+
+/// Connections at once; more wait.
+const CONNECTIONS_MAX: usize = 32;
+/// Longest time to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time of a connection: a scraper that goes on opens another.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+/// Most bytes of the head of a request.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Writes the page of metrics.
+pub type Page = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
+
+/// What the port tells.
+#[derive(Clone)]
+pub struct Admin {
+    /// Whether the process lives, and may be sent work.
+    pub health: Health,
+    /// The metrics.
+    pub page: Page,
+}
+
+impl Admin {
+    /// Answers on the listener until `stop`; no connection is open then.
+    pub async fn serve(self, listener: TcpListener, stop: &CancellationToken) {
+        let (tasks, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+        let accepting = async {
+            loop {
+                // The semaphore is never closed.
+                let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let connection = self.clone().connection(stream, stop.clone());
+                        tasks.spawn(async move {
+                            connection.await;
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the admin port cannot accept");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = accepting => {}
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    async fn connection(self, stream: TcpStream, stop: CancellationToken) {
+        let mut builder = Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        builder.max_buf_size(HEAD_BYTES_MAX);
+        let service = service_fn(|request: http::Request<Incoming>| {
+            let this = self.clone();
+            async move { Ok::<_, Infallible>(this.answer(request).await) }
+        });
+        let serving = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            // Whoever went away will not be told.
+            _ = timeout(CONNECTION_TIMEOUT, serving) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn answer<B>(&self, request: http::Request<B>) -> Response {
+        let path = request.uri().path();
+        if let Some(answer) = self.health.answer(request.method(), path).await {
+            return answer.map(|body| bodiless(request.method(), body));
+        }
+        if path != "/metrics" || !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut nothing = Response::default();
+            *nothing.status_mut() = StatusCode::NOT_FOUND;
+            return nothing;
+        }
+        let page = Body::from((self.page)().await);
+        let mut answer = Response::new(bodiless(request.method(), page));
+        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+        answer
+    }
+}
+
+fn bodiless(method: &Method, body: Body) -> Body {
+    if *method == Method::HEAD { Body::new(http_body_util::Empty::new().boxed()) } else { body }
+}

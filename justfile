@@ -40,6 +40,10 @@ check:
 bench *args:
     benches/run {{args}}
 
+# The product beside agent platforms from PyPI, which it installs into target/peers; see benches/peers/README.md.
+bench-peers *args:
+    benches/peers/run {{args}}
+
 # Refreshes the committed description of the REST API.
 openapi:
     cargo run --quiet -- openapi >docs/openapi.json

@@ -42,6 +42,14 @@ pub struct Agents<R> {
     pub runs: Arc<R>,
 }
 
+/// A definition as the service keeps it: checked but for its model, with every default filled in.
+///
+/// # Errors
+/// `missing_field` and `invalid_field`, as the service.
+pub fn normal(agent: pb::Agent) -> crate::kernel::Result<pb::Agent> {
+    Ok(convert::definition(check::spec(agent, None)?))
+}
+
 #[tonic::async_trait]
 impl<R: RunsService> AgentsService for Agents<R> {
     type StreamAgentStream = R::StreamRunStream;

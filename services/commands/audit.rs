@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Common, Outcome};
+use super::{Common, Outcome, output};
 use crate::kernel::config::Config;
 use crate::serve::Server;
 use crate::upkeep::Checked;
@@ -37,9 +37,9 @@ async fn verify(config: Config, head: Option<String>) -> Outcome<()> {
     server.store.close().await;
     let Checked { lines, head: found, faults } = checked?;
     for fault in &faults {
-        println!("{fault}");
+        output::line(&fault.to_string())?;
     }
-    println!("{lines} lines; head {found}");
+    output::line(&format!("{lines} lines; head {found}"))?;
     if !faults.is_empty() {
         return Err("the audit log was changed".into());
     }

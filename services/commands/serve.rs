@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Common, Outcome};
+use super::{Common, Outcome, output};
 use crate::kernel::config::Config;
 use crate::kernel::telemetry;
 use crate::serve::{self, Server, Source};
@@ -18,7 +18,8 @@ use crate::{demo, gateway};
 pub(super) async fn demo(once: bool, listen: SocketAddr) -> Outcome<()> {
     let telemetry = telemetry::init(&Config::with("[log]\nfilter = \"warn\"")?)?;
     let stop = CancellationToken::new();
-    let work = demo::run(demo::Options { once, listen }, stop.clone());
+    let ends = stop.clone();
+    let work = async { Ok(demo::run(demo::Options { once, listen }, ends).await?) };
     let done = interruptible(stop, work).await;
     telemetry.finish().await;
     done
@@ -47,7 +48,10 @@ async fn serve_on(config: Config, source: Source) -> Outcome<()> {
         format!("cannot listen at {listen} (server.listen, RUNPLANE__SERVER__LISTEN): {error}")
     })?;
     if let Some(key) = server.first_key().await? {
-        println!("First admin key, shown this once: {}", key.expose_secret());
+        let shown = format!("First admin key, shown this once: {}", key.expose_secret());
+        // Not told of a closed output: a server that has begun has not done what it should.
+        let lost = "the first key could not be printed; make another by runplane keys create";
+        output::line(&shown).map_err(|_| lost)?;
     }
     let stop = CancellationToken::new();
     let work = serve::run(server, listener, stop.clone().cancelled_owned());

@@ -27,6 +27,7 @@ pub mod reach;
 mod reader;
 pub mod retention;
 pub mod runs;
+mod schema;
 pub mod sessions;
 mod sql;
 mod sqlite;
@@ -51,6 +52,9 @@ pub use crate::kernel::config::{StoreConfig, Synchronous};
 pub use error::{database, is_unique_violation};
 pub use load::Load;
 pub use reader::Reader;
+use schema::{Scheme, scheme};
+pub use schema::{changes, migrate, pending};
+pub use sqlite::backup;
 pub use tx::Tx;
 
 use crate::kernel::telemetry::{Meters, TRACE};
@@ -92,33 +96,19 @@ impl Store {
     /// # Errors
     /// Those of [`Store::open`].
     pub async fn open_metered(config: &StoreConfig, clock: Clock, meters: Meters) -> Result<Self> {
-        let (store, changed) = Self::opened(config, clock, meters).await?;
-        if !changed.is_empty() {
-            tracing::info!(changes = changed.join(", "), "the schema of the database was changed");
-        }
-        Ok(store)
-    }
-
-    async fn opened(
-        config: &StoreConfig,
-        clock: Clock,
-        meters: Meters,
-    ) -> Result<(Self, Vec<String>)> {
-        let (back, load, changed) = match kind(config)? {
-            Kind::Sqlite => {
-                let (sqlite, changed) = sqlite::Sqlite::open(config, meters.clone()).await?;
-                let load = Arc::new(Load::of_queue(config));
-                (Back::Sqlite(Arc::new(sqlite)), load, changed)
+        let (back, load) = match scheme(config)? {
+            Scheme::Sqlite => {
+                let sqlite = sqlite::Sqlite::open(config, meters.clone()).await?;
+                (Back::Sqlite(Arc::new(sqlite)), Arc::new(Load::of_queue(config)))
             }
-            Kind::Postgres => {
+            Scheme::Postgres => {
                 let load = Arc::new(Load::of_pool(config));
-                let (postgres, changed) =
-                    postgres::Postgres::open(config, Arc::clone(&load), &meters).await?;
-                (Back::Postgres(Arc::new(postgres)), load, changed)
+                let postgres = postgres::Postgres::open(config, Arc::clone(&load), &meters).await?;
+                (Back::Postgres(Arc::new(postgres)), load)
             }
         };
         let (audited, orphaned) = (Arc::default(), Arc::default());
-        Ok((Self { back, clock, audited, orphaned, load, meters }, changed))
+        Ok(Self { back, clock, audited, orphaned, load, meters })
     }
 
     /// Does a job in a transaction and answers when it is durable. `Err` from the job, and a panic
@@ -246,47 +236,6 @@ impl Store {
         match &self.back {
             Back::Sqlite(sqlite) => sqlite.close().await,
             Back::Postgres(postgres) => postgres.close().await,
-        }
-    }
-}
-
-/// Brings the schema to the newest change, whatever `store.migrate` says; the names of what was
-/// changed, oldest first.
-///
-/// # Errors
-/// Those of [`Store::open`].
-pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>> {
-    let config = StoreConfig { migrate: true, ..config.clone() };
-    let (store, changed) = Store::opened(&config, Clock::system(), Meters::default()).await?;
-    store.close().await;
-    Ok(changed)
-}
-
-/// The names of the changes that the schema lacks, oldest first. Changes nothing, and asks beside
-/// servers that are at work.
-///
-/// # Errors
-/// `invalid_field` for a URL that is neither SQLite's nor Postgres's; `unavailable`.
-pub async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
-    match kind(config)? {
-        Kind::Sqlite => sqlite::Sqlite::pending(config).await,
-        Kind::Postgres => postgres::Postgres::pending(config).await,
-    }
-}
-
-/// Which database a URL names.
-enum Kind {
-    Sqlite,
-    Postgres,
-}
-
-fn kind(config: &StoreConfig) -> Result<Kind> {
-    match config.url.split(':').next() {
-        Some("sqlite") => Ok(Kind::Sqlite),
-        Some("postgres" | "postgresql") => Ok(Kind::Postgres),
-        _ => {
-            let message = "store.url must begin with sqlite: or postgres:";
-            Err(Error::field("store.url", message))
         }
     }
 }

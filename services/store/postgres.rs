@@ -42,25 +42,16 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
-    /// Opens it and sees to its schema; the names of what was changed.
     pub(super) async fn open(
         config: &StoreConfig,
         load: Arc<Load>,
         meters: &Meters,
-    ) -> Result<(Self, Vec<String>)> {
-        let pool = connect(config).await?;
-        let changed = migrate(&pool, config.migrate).await?;
+    ) -> Result<Self> {
+        let pool = connect(config, config.max_connections).await?;
+        migrate(&pool, config.migrate).await?;
         let (reader, connections) = (pool.clone().into(), config.max_connections);
         let (commits, meters) = (AtomicU64::new(0), meters.clone());
-        Ok((Self { pool, reader, connections, commits, load, meters }, changed))
-    }
-
-    /// The changes that the schema lacks.
-    pub(super) async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
-        let pool = connect(config).await?;
-        let pending = migrations::pending(&pool).await;
-        pool.close_by_ref().await?;
-        pending
+        Ok(Self { pool, reader, connections, commits, load, meters })
     }
 
     pub(super) async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
@@ -139,10 +130,10 @@ impl Postgres {
 }
 
 /// A pool of connections.
-async fn connect(config: &StoreConfig) -> Result<DatabaseConnection> {
+async fn connect(config: &StoreConfig, connections: u32) -> Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(&config.url);
     options
-        .max_connections(config.max_connections)
+        .max_connections(connections)
         .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
         .connect_timeout(Duration::from_millis(config.acquire_timeout_ms))
         .test_before_acquire_if_idle_for(Duration::from_secs(1))
@@ -183,4 +174,21 @@ async fn migrate_once(pool: &DatabaseConnection, may: bool) -> Result<Vec<String
 
 fn is_in_use(error: &Error) -> bool {
     error::database(error).is_some_and(error::is_in_use)
+}
+
+/// Brings the schema of a database that no store of this process has opened to its newest change;
+/// the names of the changes.
+pub(super) async fn migrate_alone(config: &StoreConfig) -> Result<Vec<String>> {
+    let pool = connect(config, 1).await?;
+    let changes = migrate(&pool, true).await;
+    pool.close().await?;
+    changes
+}
+
+/// The names of the changes that the schema lacks.
+pub(super) async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
+    let pool = connect(config, 1).await?;
+    let pending = migrations::pending(&pool).await;
+    pool.close().await?;
+    pending
 }

@@ -53,9 +53,9 @@ impl MigratorTrait for Migrator {
 pub(super) async fn run(tx: &DatabaseTransaction, may: bool) -> Result<Vec<String>> {
     let applied = applied(tx).await?;
     let missing = missing(&applied);
-    if let Some(newer) = applied.iter().find(|name| !known().contains(name)) {
+    if let Some(newer) = applied.iter().find(|name| !names().contains(name)) {
         let need = needed(tx).await?;
-        if known().contains(&need) && missing.is_empty() {
+        if names().contains(&need) && missing.is_empty() {
             tracing::info!(change = newer, "a newer version has changed the database");
             return Ok(missing);
         }
@@ -73,6 +73,7 @@ pub(super) async fn run(tx: &DatabaseTransaction, may: bool) -> Result<Vec<Strin
     }
     if !missing.is_empty() {
         Migrator::up(tx, None).await?;
+        tracing::info!(changes = missing.join(", "), "the schema of the database was changed");
     }
     Ok(missing)
 }
@@ -82,12 +83,13 @@ pub(super) async fn pending(conn: &impl ConnectionTrait) -> Result<Vec<String>> 
     Ok(missing(&applied(conn).await?))
 }
 
-fn known() -> Vec<String> {
+/// The names of all changes, oldest first.
+pub(super) fn names() -> Vec<String> {
     Migrator::migrations().iter().map(|change| change.name().to_owned()).collect()
 }
 
 fn missing(applied: &[String]) -> Vec<String> {
-    known().into_iter().filter(|name| !applied.contains(name)).collect()
+    names().into_iter().filter(|name| !applied.contains(name)).collect()
 }
 
 /// The changes that the database has; none when nothing has ever been changed.

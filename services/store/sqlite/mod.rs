@@ -1,6 +1,7 @@
 //! The store on SQLite: one file, held by one process; one writer whose jobs share commits, and a
 //! pool of readers. Used by `store/mod.rs` alone.
 
+pub mod backup;
 mod lock;
 mod readers;
 mod writer;
@@ -32,17 +33,9 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file and sees to its schema; the names of what was changed.
-    pub(super) async fn open(config: &StoreConfig, meters: Meters) -> Result<(Self, Vec<String>)> {
-        let parsed = parse(config)?;
-        let file = parsed.get_filename().to_owned();
-        make_folder(&file)?;
-        let lock = FileLock::take(&file)?;
-        let writing = connect(config).await?;
-        let tx = writing.begin().await?;
-        let changed = migrations::run(&tx, config.migrate).await?;
-        tx.commit().await?;
-        let options = settings(config, parsed)
+    pub(super) async fn open(config: &StoreConfig, meters: Meters) -> Result<Self> {
+        let Opened { lock, writing, .. } = opened(config, config.migrate).await?;
+        let options = settings(config, parsed(config)?)
             .pragma("query_only", "on")
             .row_buffer_size(ROWS)
             .disable_statement_logging();
@@ -51,23 +44,7 @@ impl Sqlite {
         let readers = Readers::open(options, most, patience, meters).await;
         let reader = readers.map_err(not_opened)?.into();
         let writer = Writer::start(writing, lock, config);
-        Ok((Self { writer, reader }, changed))
-    }
-
-    /// The changes that the schema lacks. Makes no file, and asks beside a server that has it open.
-    pub(super) async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
-        let options = parse(config)?;
-        if !options.get_filename().exists() {
-            let none = Database::connect("sqlite::memory:").await?;
-            return migrations::pending(&none).await;
-        }
-        let mut readers = ConnectOptions::new(&config.url);
-        readers.max_connections(1).sqlx_logging(false);
-        readers.map_sqlx_sqlite_opts(|options| options.pragma("query_only", "on"));
-        let reader = Database::connect(readers).await.map_err(not_opened)?;
-        let pending = migrations::pending(&reader).await;
-        reader.close_by_ref().await?;
-        pending
+        Ok(Self { writer, reader })
     }
 
     pub(super) async fn tx<T, F>(&self, name: &'static str, job: F) -> Result<T>
@@ -92,9 +69,52 @@ impl Sqlite {
     }
 }
 
-/// Opens the connection that writes, which stays for ever.
-/// Reads the URL, which must name a file.
-fn parse(config: &StoreConfig) -> Result<SqliteConnectOptions> {
+/// The file, with the schema that it needs.
+struct Opened {
+    lock: FileLock,
+    writing: DatabaseConnection,
+    changes: Vec<String>,
+}
+
+async fn opened(config: &StoreConfig, may_migrate: bool) -> Result<Opened> {
+    let file = parsed(config)?.get_filename().to_owned();
+    make_folder(&file)?;
+    let lock = FileLock::take(&file)?;
+    let writing = connect(config).await?;
+    let tx = writing.begin().await?;
+    let changes = migrations::run(&tx, may_migrate).await?;
+    tx.commit().await?;
+    Ok(Opened { lock, writing, changes })
+}
+
+/// Brings the schema to its newest change, while no server has the file; the names of the changes.
+pub(super) async fn migrate(config: &StoreConfig) -> Result<Vec<String>> {
+    let Opened { lock: _held, writing, changes } = opened(config, true).await?;
+    writing.close().await?;
+    Ok(changes)
+}
+
+/// The names of the changes that the schema lacks. A server may have the file.
+pub(super) async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
+    let parsed = parsed(config)?;
+    if !parsed.get_filename().exists() {
+        return Ok(migrations::names());
+    }
+    let mut options = ConnectOptions::new(&config.url);
+    options.max_connections(1).sqlx_logging(false).map_sqlx_sqlite_opts(read_only);
+    let conn = Database::connect(options).await.map_err(not_opened)?;
+    let pending = migrations::pending(&conn).await;
+    conn.close().await?;
+    pending
+}
+
+/// A connection beside the server's, if there is one: it takes no lock and changes nothing.
+fn read_only(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options.read_only(true).create_if_missing(false).busy_timeout(Duration::from_secs(5))
+}
+
+/// The options of `store.url`, which names a file.
+fn parsed(config: &StoreConfig) -> Result<SqliteConnectOptions> {
     if config.url.contains(":memory:") || config.url.contains("mode=memory") {
         return Err(Error::field("store.url", "store.url must name a file"));
     }
@@ -102,6 +122,7 @@ fn parse(config: &StoreConfig) -> Result<SqliteConnectOptions> {
         .map_err(|error| Error::field("store.url", format!("store.url: {error}")))
 }
 
+/// Opens the connection that writes, which stays for ever.
 async fn connect(config: &StoreConfig) -> Result<DatabaseConnection> {
     let changed = config.clone();
     let mut options = ConnectOptions::new(&config.url);

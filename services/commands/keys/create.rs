@@ -1,54 +1,53 @@
-//! `runplane keys`: makes keys from the operator's side, with the database and not with a server.
+//! `runplane keys create`: makes keys from the operator's side, with the database and not with a
+//! server.
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
-use super::{Common, Outcome};
+use super::super::output;
+use super::super::{Common, Outcome};
 use crate::kernel::Environment;
 use crate::kernel::caller::{Grant, Level};
 use crate::kernel::{grants, ids};
 use crate::keys::bootstrap::Opens;
 use crate::serve::Server;
 
-#[derive(Debug, Subcommand)]
-pub(super) enum KeysCommand {
-    /// Makes a key and prints it once: of the first project, unless another space is named.
-    Create {
-        #[command(flatten)]
-        common: Common,
-        /// Name of the key.
-        #[arg(long, default_value = "operator")]
-        name: String,
-        /// What the key may do, such as read, run, admin or agents:write; give it more than once
-        /// for more than one. Default: admin, of an operator's key operator.
-        #[arg(long = "scope", value_name = "SCOPE")]
-        scopes: Vec<String>,
-        /// Makes a key of the server's operator, who makes organisations and projects.
-        #[arg(long)]
-        operator: bool,
-        /// Project that the key opens.
-        #[arg(long, value_name = "PRJ_ID", value_parser = project, conflicts_with = "operator")]
-        project: Option<Uuid>,
-        /// Organisation whose published agents the key reaches.
-        #[arg(long, value_name = "ORG_ID", value_parser = organisation,
-            conflicts_with_all = ["operator", "project"])]
-        organisation: Option<Uuid>,
-        /// Environment that the key opens.
-        #[arg(long, value_enum, default_value_t = EnvironmentArg::Live)]
-        environment: EnvironmentArg,
-    },
+/// What `keys create` takes.
+#[derive(Debug, Args)]
+pub(in crate::commands) struct CreateArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Name of the key.
+    #[arg(long, default_value = "operator")]
+    name: String,
+    /// What the key may do, such as read, run, admin or agents:write; give it more than once
+    /// for more than one. Default: admin, of an operator's key operator.
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// Makes a key of the server's operator, who makes organisations and projects.
+    #[arg(long)]
+    operator: bool,
+    /// Project that the key opens.
+    #[arg(long, value_name = "PRJ_ID", value_parser = project, conflicts_with = "operator")]
+    project: Option<Uuid>,
+    /// Organisation whose published agents the key reaches.
+    #[arg(long, value_name = "ORG_ID", value_parser = organisation,
+        conflicts_with_all = ["operator", "project"])]
+    organisation: Option<Uuid>,
+    /// Environment that the key opens.
+    #[arg(long, value_enum, default_value_t = EnvironmentArg::Live)]
+    environment: EnvironmentArg,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum EnvironmentArg {
+pub(in crate::commands) enum EnvironmentArg {
     Test,
     Live,
 }
 
-pub(super) async fn run(command: KeysCommand) -> Outcome<()> {
-    let KeysCommand::Create { common, name, scopes, operator, project, organisation, environment } =
-        command;
+pub(super) async fn run(args: CreateArgs) -> Outcome<()> {
+    let CreateArgs { common, name, scopes, operator, project, organisation, environment } = args;
     let environment = place(environment);
     let (opens, level) = match (project, organisation) {
         (Some(id), _) => (Opens::Project(id, environment), Level::Project),
@@ -62,9 +61,9 @@ pub(super) async fn run(command: KeysCommand) -> Outcome<()> {
     }
     let server = Server::build(common.load()?).await?;
     let secret = server.key_for(opens, &name, &grants).await?;
-    println!("{}", secret.expose_secret());
+    let printed = output::line(secret.expose_secret());
     server.store.close().await;
-    Ok(())
+    printed
 }
 
 fn grant(text: &str, level: Level) -> Result<Grant, String> {

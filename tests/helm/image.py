@@ -160,6 +160,21 @@ def compose_is_as_it_should_be():
     return f"{len(file['services'])} services"
 
 
+def secrets_are_made_once():
+    """The first service, run here: it makes each file, with the same password in the address, and leaves what is there."""
+    script = compose()["services"]["setup"]["command"][0].replace("$$", "$")
+    with tempfile.TemporaryDirectory() as folder:
+        made = []
+        for _ in range(2):
+            subprocess.run(["bash", "-euc", script.replace("/secrets", folder)], check=True, capture_output=True)
+            made.append({path.name: path.read_text() for path in Path(folder).iterdir()})
+    assert made[0] == made[1], "a second start makes others"
+    assert set(made[0]) == {"password", "pepper", "store-url"}, sorted(made[0])
+    assert all(re.fullmatch(r"[0-9a-f]{64}", made[0][name]) for name in ("password", "pepper")), "no 32 random bytes"
+    assert made[0]["password"] != made[0]["pepper"] and f":{made[0]['password']}@postgres:" in made[0]["store-url"]
+    return f"{len(made[0])} files"
+
+
 def compose_is_taken(path):
     """The program takes the environment that the file gives it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -182,6 +197,7 @@ def check(ledger):
         ("the Dockerfile keeps to what the chart expects", the_image_is_as_it_should_be),
         ("the context is enough, and no more", the_context_is_enough),
         ("compose.yaml is right by the Compose Specification", compose_parses),
+        ("compose.yaml makes its secrets once", secrets_are_made_once),
         ("compose.yaml keeps secrets in files and rights away", compose_is_as_it_should_be),
     ]:
         ledger.promise("image", name, promise)

@@ -72,6 +72,11 @@ def lint(values):
     return report["errors"] + [m["error"] for m in report["messages"] if m["severity"] > 1]
 
 
+def pack(folder):
+    """The chart as an archive in this folder."""
+    return helm.package(CHART, destination=folder)
+
+
 def engine():
     """Version of Helm."""
     return helm.helm_sdk_version()

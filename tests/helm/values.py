@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 from ledger import none
-from render import CHART, chart, merged, of_kind, read, refusal, render
+from render import CHART, chart, merged, of_kind, pack, read, refusal, render
 
 # Keys of the server's configuration that the chart sets itself, and by which values. All others can be set below `config`.
 OWNED = {
@@ -20,8 +20,6 @@ OWNED = {
 }
 # Sections whose keys are names: what is below one of them is described by the schema, and config.toml has examples.
 BY_NAME = {"plans", "models", "providers"}
-# Sections and keys of the schema that the file does not have yet.
-SOON = {"telemetry", "admin"}
 POSTGRES = {"mode": "postgres", "secrets": {"store": {"existingSecret": "db"}, "pepper": {"existingSecret": "db"}}}
 ROUTED = {"enabled": True, "parentRefs": [{"name": "a"}], "hostnames": ["a.b"]}
 HUGE = {"requests": {"limit": 10, "per": "1m"}}
@@ -80,7 +78,7 @@ def config_is_the_servers():
     root, toml, faults = schema(), server(), []
     known = root["properties"]["config"]["properties"]
     for section in sorted(known.keys() | toml.keys()):
-        if section in BY_NAME or (section in SOON and section not in toml):
+        if section in BY_NAME:
             continue
         theirs = {key for key in toml.get(section, {}) if f"{section}.{key}" not in OWNED}
         ours = set(known.get(section, {}).get("properties", {}))
@@ -283,6 +281,18 @@ def examples_render():
     return f"{len(shown)} examples"
 
 
+def the_packed_chart_is_the_same():
+    """What `helm package` makes renders as the folder does, and has no value sets of the tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        packed = Path(pack(folder))
+        everything = yaml.safe_load((CHART / "ci/everything.yaml").read_text())
+        assert render(everything, folder=packed) == render(everything), "it renders otherwise"
+        names = {file["name"] for file in chart(packed).files}
+    assert {"README.md", "alerts/runplane.yaml", "dashboards/runplane.json"} <= names, names
+    none(name for name in names if name.startswith("ci/"))
+    return f"{len(names)} files beside templates"
+
+
 def check(ledger):
     """All of them."""
     for name, promise in [
@@ -295,6 +305,7 @@ def check(ledger):
         ("what cannot work is refused", wrong_combinations_are_refused),
         ("no value changes a selector", selectors_are_for_ever),
         ("what the pages show as values is taken", examples_render),
+        ("the packed chart is the same", the_packed_chart_is_the_same),
         ("versions and services are those of the tree", facts_are_those_of_the_tree),
     ]:
         ledger.promise("values", name, promise)

@@ -145,6 +145,25 @@ async fn a_pepper_of_the_configuration_is_not_in_a_backup_and_must_be_the_same_a
     assert_eq!(done.status.code(), Some(0), "{done:?}");
 }
 
+#[cfg(feature = "faults")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_version_that_has_left_this_one_behind_is_refused() {
+    let other = Program::new("");
+    for (version, code) in [("with:newest", 1), ("with:newer", 0)] {
+        let mut program = Program::new("");
+        version.clone_into(&mut program.faults);
+        program.start().await;
+        let file = program.folder().join("backup");
+        let made = program.command(&["backup", text(&file)]).await;
+        assert_eq!(made.status.code(), Some(0), "{made:?}");
+        let restored = other.command(&["restore", text(&file)]).await;
+        assert_eq!(restored.status.code(), Some(code), "{restored:?}");
+        if code == 1 {
+            refused(&restored, "the database has the change newer");
+        }
+    }
+}
+
 /// The ids of the newest runs.
 async fn runs(api: &Api) -> Vec<String> {
     let mut ids = Vec::new();

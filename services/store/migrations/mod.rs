@@ -53,16 +53,9 @@ impl MigratorTrait for Migrator {
 pub(super) async fn run(tx: &DatabaseTransaction, may: bool) -> Result<Vec<String>> {
     let applied = applied(tx).await?;
     let missing = missing(&applied);
-    if let Some(newer) = applied.iter().find(|name| !names().contains(name)) {
-        let need = needed(tx).await?;
-        if names().contains(&need) && missing.is_empty() {
-            tracing::info!(change = newer, "a newer version has changed the database");
-            return Ok(missing);
-        }
-        let message = format!(
-            "the database has the change {newer}, unknown to this version; start a newer version"
-        );
-        return Err(Error::new(Reason::Unavailable, message));
+    if let Some(change) = newer(tx, &applied).await? {
+        tracing::info!(change, "a newer version has changed the database");
+        return Ok(missing);
     }
     if !may && !missing.is_empty() {
         let message = format!(
@@ -76,6 +69,28 @@ pub(super) async fn run(tx: &DatabaseTransaction, may: bool) -> Result<Vec<Strin
         tracing::info!(changes = missing.join(", "), "the schema of the database was changed");
     }
     Ok(missing)
+}
+
+/// Refuses a schema that needs a newer version.
+///
+/// # Errors
+/// `unavailable` for such a schema.
+pub(super) async fn fits(conn: &impl ConnectionTrait) -> Result<()> {
+    newer(conn, &applied(conn).await?).await.map(|_| ())
+}
+
+/// A change of a newer version that goes on with this one.
+async fn newer(conn: &impl ConnectionTrait, applied: &[String]) -> Result<Option<String>> {
+    let names = names();
+    let Some(newer) = applied.iter().find(|name| !names.contains(name)) else { return Ok(None) };
+    let need = needed(conn).await?;
+    if names.contains(&need) && missing(applied).is_empty() {
+        return Ok(Some(newer.clone()));
+    }
+    let message = format!(
+        "the database has the change {newer}, unknown to this version; start a newer version"
+    );
+    Err(Error::new(Reason::Unavailable, message))
 }
 
 /// The names of the changes that the database lacks, oldest first.

@@ -92,6 +92,7 @@ pub async fn open(config: &StoreConfig, backup: &Path, replace: bool) -> Result<
         message: error.message.replace(&shown(&partial.0), &shown(backup)),
         ..error
     })?;
+    fits(&partial.0).await?;
     let about = unsign(&partial.0).await?.ok_or_else(|| failed(backup, "is no backup"))?;
     Ok(Restoring { about, file, partial, _lock: lock })
 }
@@ -193,20 +194,26 @@ async fn unsign(copy: &Path) -> Result<Option<About>> {
     Ok(Some(about))
 }
 
-/// Refuses a copy that is not whole, or of a newer version.
+/// Refuses a copy that is not whole.
 async fn check(copy: &Path) -> Result<()> {
     let wrong = |error| broken(copy, error);
     let mut conn = writing(copy).connect().await.map_err(wrong)?;
     let told = verdict(&mut conn).await.map_err(wrong)?;
     conn.close().await.map_err(wrong)?;
-    if told != "ok" {
-        return Err(failed(copy, &format!("is not whole: {told}")));
+    match told.as_str() {
+        "ok" => Ok(()),
+        _ => Err(failed(copy, &format!("is not whole: {told}"))),
     }
+}
+
+/// Refuses a copy whose schema needs a newer version.
+async fn fits(copy: &Path) -> Result<()> {
+    let wrong = |error| broken(copy, error);
     let pool = sqlx::SqlitePool::connect_with(writing(copy)).await.map_err(wrong)?;
     let conn = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
-    let pending = migrations::pending(&conn).await;
+    let fits = migrations::fits(&conn).await;
     conn.close().await?;
-    pending.map(|_| ())
+    fits
 }
 
 /// What SQLite says of a file: `ok`, or the first fault.

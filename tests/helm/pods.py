@@ -218,7 +218,7 @@ def named_well(manifests, _values):
     for manifest in manifests:
         meta = manifest["metadata"]
         assert meta["namespace"] == NAMESPACE, named(manifest)
-        want = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"}
+        want = {*(f"app.kubernetes.io/{name}" for name in ("name", "instance", "version", "managed-by")), "helm.sh/chart"}
         assert want <= meta["labels"].keys(), f"{named(manifest)}: {sorted(meta['labels'])}"
     return f"{len(manifests)} manifests"
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use runplane::cache::limits::Limiter;
@@ -254,7 +254,8 @@ fn plans(config: &Config) -> Outcome<Plans> {
 }
 
 /// `commits`: how many there were. `write JOBS CLIENTS`: writes that many rows, a job each, and
-/// tells how many commits it took. `fill FROM TO`: adds runs that have ended. `transactions`: how
+/// tells how many commits it took. `commit TIMES`: microseconds of such a job that shares its commit
+/// with nobody, the median. `fill FROM TO`: adds runs that have ended. `transactions`: how
 /// many Postgres counts in all.
 async fn answer(store: &Store, question: &str) -> Outcome<()> {
     let words: Vec<&str> = question.split(' ').collect();
@@ -265,6 +266,7 @@ async fn answer(store: &Store, question: &str) -> Outcome<()> {
             write(store, jobs.parse()?, clients.parse()?).await?;
             say(&(store.commits() - before).to_string())
         }
+        ["commit", times] => say(&commit(store, times.parse()?).await?.to_string()),
         ["fill", from, to] => {
             past::fill(store, from.parse()?, to.parse()?).await?;
             say("0")
@@ -272,6 +274,19 @@ async fn answer(store: &Store, question: &str) -> Outcome<()> {
         ["transactions"] => say(&past::transactions(store).await?.to_string()),
         _ => Err("an unknown question".into()),
     }
+}
+
+/// Median of microseconds that a small row takes to be durable.
+async fn commit(store: &Store, times: usize) -> Outcome<u128> {
+    write(store, 20, 1).await?;
+    let mut took = Vec::new();
+    for _ in 0..times.max(1) {
+        let begun = Instant::now();
+        write(store, 1, 1).await?;
+        took.push(begun.elapsed().as_micros());
+    }
+    took.sort_unstable();
+    Ok(took[took.len() / 2])
 }
 
 /// The least that a durable change can cost: one small row a job.

@@ -11,7 +11,7 @@ mod round;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -27,7 +27,7 @@ use crate::table::{self, PEERS};
 use crate::{Outcome, machine};
 
 /// Small rows that are committed one after the other, to know what one commit takes.
-const COMMITS: usize = 500;
+const COMMITS: usize = 300;
 
 /// What is compared, and how long.
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ pub(crate) async fn measure(options: &Options, folder: &Path) -> Outcome<()> {
             let scratch = folder.join(format!("{}-{round}", peer.name()));
             let span = Duration::from_secs(options.seconds.max(1));
             let took = one(peer, &places, &model, (&scratch, span)).await;
-            eprintln!("round {round}, {}: {took:?}", peer.title);
+            eprintln!("round {round}: {}", report::line(peer, &took));
             let before = figures.remove(&peer.name()).unwrap_or_default();
             figures.insert(peer.name(), before.best(took));
             // Databases of thousands of runs are of no use to the next.
@@ -119,14 +119,11 @@ async fn one(
     took.unwrap_or_else(|error| Figures { faults: vec![error.to_string()], ..Figures::default() })
 }
 
-/// What one commit of a small row takes that nobody shares, on the same disk.
+/// What a small row takes to be durable whose commit nobody shares, on the same disk: the median.
 async fn one_commit(folder: &Path) -> Outcome<Duration> {
     std::fs::create_dir_all(folder)?;
     let mut served = Served::start(Kind::Full, folder).await?;
-    served.ask("write 50 1").await?;
-    let begun = Instant::now();
-    served.ask(&format!("write {COMMITS} 1")).await?;
-    let wall = begun.elapsed();
+    let median = served.ask(&format!("commit {COMMITS}")).await?;
     served.stop().await?;
-    Ok(wall / u32::try_from(COMMITS)?)
+    Ok(Duration::from_micros(median))
 }

@@ -15,8 +15,8 @@ use crate::Outcome;
 pub(super) type Values = BTreeMap<&'static str, String>;
 
 /// A server that is compared. In its texts `{port}`, `{model}` (the base URL of the model),
-/// `{folder}` (that of its `peer.json`), `{venv}`, `{runplane}`, `{key}`, `{setup}` and `{input}`
-/// are put in.
+/// `{folder}` (that of its `peer.json`), `{venv}`, `{runplane}`, `{key}`, `{setup}`, `{client}`
+/// (a number of the connection's own) and `{input}` are put in.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Peer {
@@ -132,17 +132,22 @@ impl Peer {
         self.kind != Kind::Reference
     }
 
-    /// Versions of its packages and of its Python.
+    /// Versions of its packages and of its Python, and when they were the newest.
     pub(super) fn versions(&self, venv: &Path) -> Outcome<String> {
         if self.packages.is_empty() {
             return Ok(String::new());
         }
+        let pinned = fs::read_to_string(self.folder.join("requirements.txt"))?;
+        let asked_for = pinned.lines().next().unwrap_or_default();
+        let (_, when) = asked_for.split_once("newest on ").unwrap_or_default();
+        let when = when.split(',').next().unwrap_or_default();
         let script = "import sys, platform\nfrom importlib.metadata import version\n\
             print(', '.join(f'{p} {version(p)}' for p in sys.argv[1:]) \
             + ', Python ' + platform.python_version())";
         let mut python = Command::new(venv.join("bin/python"));
         let told = python.args(["-c", script]).args(&self.packages).output()?;
-        Ok(String::from_utf8(told.stdout)?.trim().to_owned())
+        let told = String::from_utf8(told.stdout)?;
+        Ok(format!("{}; pinned on {when}", told.trim()))
     }
 }
 

@@ -57,26 +57,31 @@ impl Running {
         let address = format!("127.0.0.1:{port}");
         let waited = timeout(READY_MAX, ready(peer, &address, &mut process)).await;
         let cold = begun.elapsed();
-        let mut running = Self { values, address, cold, process, id };
+        let running = Self { values, address, cold, process, id };
         match waited {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(running.failed(&log, &error.to_string()).await),
             Err(_) => return Err(running.failed(&log, "it did not serve in time").await),
         }
+        Ok(running)
+    }
+
+    /// Makes what it needs before it is asked: its key, its agent.
+    pub(super) async fn set_up(&mut self, peer: &Peer, scratch: &Path) -> Outcome<()> {
         if let Some(before) = &peer.key_after {
-            let log = fs::read_to_string(&log)?;
+            let log = fs::read_to_string(scratch.join("log"))?;
             let key = log.lines().find_map(|line| line.split_once(before.as_str()));
             let (_, key) = key.ok_or("it has printed no key")?;
-            running.values.insert("key", key.trim().to_owned());
+            self.values.insert("key", key.trim().to_owned());
         }
         if let Some(setup) = &peer.setup {
-            let request = setup.ask.request(&running.values, "");
-            let answer = Client::new(&running.address).body(&request).await?;
+            let request = setup.ask.request(&self.values, "");
+            let answer = Client::new(&self.address).body(&request).await?;
             let answer: serde_json::Value = serde_json::from_slice(&answer)?;
             let value = answer.pointer(&setup.pointer).and_then(|value| value.as_str());
-            running.values.insert("setup", value.ok_or("no value in its setup")?.to_owned());
+            self.values.insert("setup", value.ok_or("no value in its setup")?.to_owned());
         }
-        Ok(running)
+        Ok(())
     }
 
     /// CPU time that it and its children have used.

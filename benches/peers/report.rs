@@ -54,19 +54,25 @@ fn all(rows: &[Row]) -> String {
         "first event, ms p50 / p99".to_owned(),
         "first text, ms p50 / p99".to_owned(),
         format!("events/s, {STREAMS} streams (CPU µs; events per run)"),
+        format!("pieces of text/s, {STREAMS} streams (CPU µs)"),
         "KiB per open stream".to_owned(),
     ];
-    let cells: Vec<_> = rows.iter().map(row).collect();
+    let cells: Vec<_> = rows.iter().map(|row| cells(&row.peer, &row.figures)).collect();
     let title = format!(
         "One server at a time, on one core, the load and the model on the other. A streamed run has \
-         {PIECES} pieces of text. Memory is the proportional share (PSS) of the server and its \
+         {PIECES} pieces of text; Runplane sends what comes within 20 ms as one event. Memory is the proportional share (PSS) of the server and its \
          children; open streams are {OPEN}, each with a live run of its own."
     );
     table(&title, &head.iter().map(String::as_str).collect::<Vec<_>>(), &cells)
 }
 
-fn row(row: &Row) -> Vec<String> {
-    let figures = &row.figures;
+/// The figures of one round in a line.
+pub(super) fn line(peer: &Peer, figures: &Figures) -> String {
+    let faults = figures.faults.iter().map(|fault| format!(" | {fault}"));
+    cells(peer, figures).join(" | ") + &faults.collect::<String>()
+}
+
+fn cells(peer: &Peer, figures: &Figures) -> Vec<String> {
     let shown = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
     let load = |load: Option<Load>, unit: f64| {
         shown(load.map(|load| format!("{:.0} ({})", load.rate, figure(cpu(load) * unit))))
@@ -79,8 +85,8 @@ fn row(row: &Row) -> Vec<String> {
         format!("{:.0} ({}; {per_run:.0})", load.rate, figure(cpu(load) * 1e6))
     });
     vec![
-        row.peer.title.clone(),
-        row.peer.keeps.clone(),
+        peer.title.clone(),
+        peer.keeps.clone(),
         shown(figures.cold.map(|cold| format!("{:.2}", cold.as_secs_f64()))),
         shown(figures.idle_kib.map(|kib| format!("{:.1}", kib / 1024.0))),
         load(figures.get, 1e6),
@@ -88,6 +94,7 @@ fn row(row: &Row) -> Vec<String> {
         first(0),
         first(2),
         shown(events),
+        load(figures.pieces, 1e6),
         shown(figures.stream_kib.map(figure)),
     ]
 }
@@ -109,6 +116,8 @@ fn measures() -> Vec<Measure> {
             Goal::Ratio(0.1),
         ),
         measure("streamed events/s", |f| Some(f.events?.rate), true, Goal::Ratio(10.0)),
+        measure("streamed pieces of text/s", |f| Some(f.pieces?.rate), true, Goal::Ratio(10.0)),
+        measure("CPU µs per piece of text", |f| Some(cpu(f.pieces?) * 1e6), false, Goal::None),
         measure("CPU µs per streamed event", |f| Some(cpu(f.events?) * 1e6), false, Goal::None),
         measure("idle, MiB", |f| Some(f.idle_kib? / 1024.0), false, Goal::Lightest(0.5)),
         measure("cold start to ready, s", |f| Some(f.cold?.as_secs_f64()), false, Goal::Most(0.5)),

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client::{Client, Events};
 use super::model::{Model, PIECE};
-use super::peer::Peer;
+use super::peer::{Ask, Peer};
 use super::process::{Places, Running};
 use crate::Outcome;
 
@@ -56,6 +56,8 @@ pub(super) struct Figures {
     pub(super) first: Option<[Duration; 4]>,
     /// Streamed events.
     pub(super) events: Option<Load>,
+    /// The pieces of the model's text in them; some servers join pieces that come together.
+    pub(super) pieces: Option<Load>,
     /// Events of a streamed run.
     pub(super) per_run: Option<f64>,
     /// What went wrong.
@@ -76,6 +78,7 @@ struct Measured<'a> {
     running: Running,
     model: &'a Model,
     span: Duration,
+    clients: AtomicUsize,
 }
 
 /// Measures a peer once; each load goes on for `span`.
@@ -87,8 +90,8 @@ pub(super) async fn measure(
 ) -> Outcome<Figures> {
     let running = Running::start(peer, places, scratch).await?;
     let mut figures = Figures { cold: Some(running.cold), ..Figures::default() };
-    let measured = Measured { peer, running, model, span };
-    if let Err(error) = measured.all(&mut figures).await {
+    let mut measured = Measured { peer, running, model, span, clients: AtomicUsize::new(0) };
+    if let Err(error) = measured.all(scratch, &mut figures).await {
         figures.faults.push(error.to_string());
     }
     measured.running.stop().await?;
@@ -96,9 +99,10 @@ pub(super) async fn measure(
 }
 
 impl Measured<'_> {
-    async fn all(&self, figures: &mut Figures) -> Outcome<()> {
+    async fn all(&mut self, scratch: &Path, figures: &mut Figures) -> Outcome<()> {
         sleep(SETTLED).await;
         figures.idle_kib = Some(self.running.memory_kib()? as f64);
+        self.running.set_up(self.peer, scratch).await?;
         self.warm().await?;
         let mut faults = Vec::new();
         let mut keep = |what: &str, error| faults.push(format!("{what}: {error}"));
@@ -122,8 +126,9 @@ impl Measured<'_> {
             Err(error) => keep("first event", error),
         }
         match self.events().await {
-            Ok((load, per_run)) => {
-                (figures.events, figures.per_run) = (Some(load), Some(per_run));
+            Ok((events, pieces, per_run)) => {
+                (figures.events, figures.pieces) = (Some(events), Some(pieces));
+                figures.per_run = Some(per_run);
             }
             Err(error) => keep("events", error),
         }
@@ -131,19 +136,22 @@ impl Measured<'_> {
         Ok(())
     }
 
-    fn run(&self) -> Vec<u8> {
-        self.peer.run.request(&self.running.values, "bench:1")
+    /// A request as a connection of its own makes it.
+    fn request(&self, ask: &Ask, input: &str) -> Vec<u8> {
+        let mut values = self.running.values.clone();
+        values.insert("client", self.clients.fetch_add(1, Ordering::Relaxed).to_string());
+        ask.request(&values, input)
     }
 
     fn stream(&self, input: &str) -> Vec<u8> {
-        self.peer.stream.request(&self.running.values, input)
+        self.request(&self.peer.stream, input)
     }
 
     /// A few of everything, which must be answered with the model's text.
     async fn warm(&self) -> Outcome<()> {
         let mut client = Client::new(&self.running.address);
         let stream = self.stream(&format!("bench:{PIECES}"));
-        for request in [self.run(), stream] {
+        for request in [self.request(&self.peer.run, "bench:1"), stream] {
             for _ in 0..20 {
                 let body = timeout(LATE_MAX, client.body(&request)).await??;
                 let text = String::from_utf8_lossy(&body);
@@ -158,25 +166,29 @@ impl Measured<'_> {
 
     async fn get(&self) -> Outcome<Option<Load>> {
         let Some(get) = &self.peer.get else { return Ok(None) };
-        let request = get.request(&self.running.values, "");
-        Ok(Some(self.load(request, CLIENTS, Counted::Calls).await?.0))
+        Ok(Some(self.load((get, ""), CLIENTS, Counted::Calls).await?.0))
     }
 
     async fn runs(&self) -> Outcome<Load> {
-        Ok(self.load(self.run(), CLIENTS, Counted::Runs).await?.0)
+        Ok(self.load((&self.peer.run, "bench:1"), CLIENTS, Counted::Runs).await?.0)
     }
 
-    async fn events(&self) -> Outcome<(Load, f64)> {
-        let request = self.stream(&format!("bench:{PIECES}"));
-        let (load, calls, events) = self.load(request, STREAMS, Counted::Events).await?;
-        Ok((load, events as f64 / calls as f64))
+    /// Events, pieces of text, and events of a run.
+    async fn events(&self) -> Outcome<(Load, Load, f64)> {
+        let asks = (&self.peer.stream, format!("bench:{PIECES}"));
+        let (load, calls, events) = self.load((asks.0, &asks.1), STREAMS, Counted::Events).await?;
+        let per_run = events as f64 / calls as f64;
+        // The same time and the same CPU, counted in what the model has said.
+        let more = PIECES as f64 / per_run;
+        let pieces = Load { rate: load.rate * more, cpu: load.cpu.div_f64(more) };
+        Ok((load, pieces, per_run))
     }
 
     /// Asks over so many connections until the time is over; tells how often, and for how many of
     /// what is counted.
     async fn load(
         &self,
-        request: Vec<u8>,
+        (ask, input): (&Ask, &str),
         clients: usize,
         counted: Counted,
     ) -> Outcome<(Load, usize, usize)> {
@@ -184,7 +196,8 @@ impl Measured<'_> {
         let mut all = JoinSet::new();
         for _ in 0..clients {
             let client = Client::new(&self.running.address);
-            all.spawn(again(client, request.clone(), begun + self.span, counted));
+            let request = self.request(ask, input);
+            all.spawn(again(client, request, begun + self.span, counted));
         }
         let (mut calls, mut count) = (0, 0);
         let ends = async {
@@ -236,11 +249,12 @@ impl Measured<'_> {
 
     /// KiB of each of many open streams, whose model is slow.
     async fn open(&self) -> Outcome<f64> {
-        let (request, begun) = (self.stream("bench:slow"), Arc::new(AtomicUsize::new(0)));
+        let begun = Arc::new(AtomicUsize::new(0));
         let before = self.running.memory_kib()?;
         let mut all = JoinSet::new();
         for _ in 0..OPEN {
-            let (mut client, request) = (Client::new(&self.running.address), request.clone());
+            let mut client = Client::new(&self.running.address);
+            let request = self.stream("bench:slow");
             let begun = Arc::clone(&begun);
             all.spawn(async move {
                 let mut events = Events::default();
@@ -321,6 +335,7 @@ impl Figures {
     pub(super) fn best(self, other: Self) -> Self {
         let mut faults = self.faults;
         faults.extend(other.faults);
+        faults.sort_unstable();
         faults.dedup();
         Self {
             cold: least(self.cold, other.cold),
@@ -333,6 +348,7 @@ impl Figures {
                 (a, b) => a.or(b),
             },
             events: better(self.events, other.events),
+            pieces: better(self.pieces, other.pieces),
             per_run: self.per_run.or(other.per_run),
             faults,
         }

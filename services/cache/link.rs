@@ -13,9 +13,11 @@ use secrecy::ExposeSecret;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{limits, pictures, wire};
 use crate::kernel::config::RedisConfig;
+use crate::kernel::telemetry::TRACE;
 use crate::kernel::{self, Error};
 
 /// Failures in a row after which Redis is taken to be away.
@@ -107,9 +109,11 @@ impl Link {
         self.shared.number.subscribe()
     }
 
-    /// Asks; `None` at once while Redis is away, and when it does not answer within `patience`.
+    /// Asks for `what`; `None` at once while Redis is away, and when it does not answer within
+    /// `patience`.
     pub(super) async fn ask<T, F>(
         &self,
+        what: &'static str,
         patience: Duration,
         question: impl FnOnce(MultiplexedConnection) -> F,
     ) -> Option<T>
@@ -117,7 +121,22 @@ impl Link {
         F: Future<Output = RedisResult<T>>,
     {
         let way = self.way()?;
-        self.ask_by(&way, patience, question).await
+        let span = tracing::info_span!(
+            target: TRACE,
+            "redis",
+            otel.name = format_args!("redis {what}"),
+            otel.kind = "client",
+            otel.status_code = tracing::field::Empty,
+            "error.type" = tracing::field::Empty,
+            db.system.name = "redis",
+            db.operation.name = what,
+        );
+        let answer = self.ask_by(&way, patience, question).instrument(span.clone()).await;
+        if answer.is_none() {
+            span.record("otel.status_code", "ERROR");
+            span.record("error.type", "no_answer");
+        }
+        answer
     }
 
     /// Another connection, which only listens.

@@ -162,7 +162,7 @@ impl Pictures {
                     get.arg(link.name(&picture));
                     get.query_async::<Option<Vec<u8>>>(&mut way).await
                 };
-                link.ask(link.patience(), asking).await.flatten().map(Bytes::from)
+                link.ask("picture", link.patience(), asking).await.flatten().map(Bytes::from)
             }
         }
     }
@@ -190,7 +190,7 @@ impl Pictures {
                     call.arg(KNOWN_MS);
                     call.invoke_async::<i64>(&mut way).await
                 };
-                link.ask(link.patience(), asking).await != Some(0)
+                link.ask("keep", link.patience(), asking).await != Some(0)
             }
         }
     }

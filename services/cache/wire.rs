@@ -118,7 +118,7 @@ impl Wire {
             range.arg("COUNT").arg(READ_MAX);
             range.query_async::<Vec<(String, Vec<Vec<u8>>)>>(&mut way).await
         };
-        let entries = self.link.ask(self.link.long_patience(), asking).await?;
+        let entries = self.link.ask("kept", self.link.long_patience(), asking).await?;
         let top = entries.last().and_then(|(id, _)| id.replace('-', ".").parse().ok());
         let (top, more) = (top.unwrap_or_default(), entries.len() == READ_MAX);
         let token = |(_, fields): (String, Vec<Vec<u8>>)| match frame::read(fields.get(1)?) {
@@ -177,7 +177,7 @@ impl Wire {
             }
             let pipeline = self.pack(&parcels);
             let asking = |way| self.publish(way, &pipeline);
-            let refused = self.link.ask(self.link.long_patience(), asking).await;
+            let refused = self.link.ask("publish", self.link.long_patience(), asking).await;
             self.memory.sent(&parcels, refused.is_some());
             match refused {
                 Some(refused) if refused.iter().any(|n| *n > 0) => {
@@ -265,7 +265,7 @@ impl Wire {
             publish.arg(channel).arg(&word.text);
             publish.query_async::<i64>(&mut way).await
         };
-        self.link.ask(self.link.long_patience(), asking).await.is_some()
+        self.link.ask("say", self.link.long_patience(), asking).await.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Word>> {

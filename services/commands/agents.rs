@@ -268,7 +268,7 @@ async fn versions(remote: &Remote, id: String, pages: Pages) -> Outcome<()> {
 }
 
 async fn invoke(remote: &Remote, id: String, input: Input) -> Outcome<()> {
-    let (key, asked) = (input.key.clone().unwrap_or_else(fresh), input.request(id)?);
+    let (key, asked) = (input.idempotency_key.clone().unwrap_or_else(fresh), input.request(id)?);
     let request = pb::InvokeAgentRequest {
         agent_id: asked.agent_id,
         input: asked.input,

@@ -43,6 +43,9 @@ pub(super) async fn run(from: &str, options: Options) -> Outcome<()> {
         let does = !options.dry_run && options.does(step);
         if does {
             done(&remote, step).await.map_err(|failure| failure.of(step.document.name()))?;
+            if form == Form::Text {
+                output::line(&format!("done: {}", step.document.name()))?;
+            }
         }
         if form == Form::Json {
             let mut told = step.json();
@@ -57,7 +60,7 @@ pub(super) async fn run(from: &str, options: Options) -> Outcome<()> {
     match left.count() {
         0 => Ok(()),
         left => {
-            let message = format!("{left} of {} documents are not as the server is", steps.len());
+            let message = format!("{left} of {} documents differ from the server", steps.len());
             Err(Failure::new(Exit::Differs, message))
         }
     }
@@ -120,7 +123,7 @@ async fn done(remote: &Remote, step: &Step) -> Outcome<()> {
         (Document::Key(new), Some(Found::Key(old))) => {
             let key = pb::Key {
                 metadata: new.metadata.clone(),
-                limits: new.limits.clone(),
+                limits: new.limits,
                 ..Default::default()
             };
             let update_mask = Some(FieldMask { paths: step.paths() });

@@ -7,9 +7,10 @@ use std::path::Path;
 use super::exit::{Failure, Outcome};
 use super::input;
 use super::ordered::Ordered;
-use crate::agents;
+use crate::kernel::caller::Grant;
 use crate::proto::codec::Message;
 use crate::proto::runplane::v1 as pb;
+use crate::{agents, messages};
 
 /// What is set by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
@@ -82,11 +83,9 @@ impl Document {
                 Ok(Self::Agent(Box::new(normal), published))
             }
             (None, Some(key), None) => {
-                let key: pb::CreateKeyRequest = input::message(key, &format!("{of}: key"))?;
-                if key.name.is_empty() {
-                    return Err(wrong("key.name is required"));
-                }
-                Ok(Self::Key(Box::new(key)))
+                let key = input::message(key, &format!("{of}: key"))?;
+                let normal = normal_key(key).map_err(|error| wrong(&error.message))?;
+                Ok(Self::Key(Box::new(normal)))
             }
             _ => Err(wrong("a document must have either agent: or key:")),
         }
@@ -117,6 +116,16 @@ pub(super) fn key_fields(key: &pb::CreateKeyRequest) -> Outcome<Ordered> {
     Ok(Ordered::of(&key)?.without(&["environment", "project_id", "organisation_id"]))
 }
 
+/// A key as the service keeps it, with its defaults filled in.
+fn normal_key(mut key: pb::CreateKeyRequest) -> crate::kernel::Result<pb::CreateKeyRequest> {
+    messages::name(&key.name)?;
+    key.limits = messages::limits(&messages::overrides(key.limits)?);
+    if key.scopes.is_empty() {
+        key.scopes.push(Grant::RUN.to_string());
+    }
+    Ok(key)
+}
+
 /// A key as a document has it.
 pub(super) fn of_key(key: &pb::Key) -> pb::CreateKeyRequest {
     pb::CreateKeyRequest {
@@ -124,7 +133,7 @@ pub(super) fn of_key(key: &pb::Key) -> pb::CreateKeyRequest {
         scopes: key.scopes.clone(),
         expires_at: key.expires_at,
         metadata: key.metadata.clone(),
-        limits: key.limits.clone(),
+        limits: key.limits,
         ..Default::default()
     }
 }

@@ -38,6 +38,12 @@ pub(super) enum Exit {
 pub(super) struct Failure {
     /// The exit code.
     pub(super) exit: Exit,
+    told: Box<Told>,
+}
+
+/// What is told of a failure.
+#[derive(Debug)]
+struct Told {
     /// One word: the server's reason, or a word of ours.
     code: String,
     message: String,
@@ -58,8 +64,9 @@ impl Failure {
             Exit::Run => "run_not_completed",
             Exit::Differs => "differs",
         };
-        let (message, details) = (message.into(), Map::new());
-        Self { exit, code: code.to_owned(), message, request_id: String::new(), details }
+        let (code, message) = (code.to_owned(), message.into());
+        let told = Told { code, message, request_id: String::new(), details: Map::new() };
+        Self { exit, told: Box::new(told) }
     }
 
     /// Arguments that are wrong.
@@ -69,14 +76,13 @@ impl Failure {
 
     /// The same, told of something that the message does not name.
     pub(super) fn of(mut self, what: &str) -> Self {
-        self.message = format!("{what}: {}", self.message);
+        self.told.message = format!("{what}: {}", self.told.message);
         self
     }
 
     /// What a program is told: the error body of the REST API.
     pub(super) fn json(&self) -> String {
-        let (code, message, details) = (&self.code, &self.message, &self.details);
-        let request_id = &self.request_id;
+        let Told { code, message, request_id, details } = &*self.told;
         let error = json!({
             "code": code, "message": message, "request_id": request_id, "details": details
         });
@@ -85,16 +91,17 @@ impl Failure {
 
     /// What a person is told.
     pub(super) fn text(&self) -> String {
+        let Told { code, message, request_id, details } = &*self.told;
         let mut text = match self.exit {
-            Exit::Refused | Exit::NotFound => format!("error: {}: {}", self.code, self.message),
-            _ => format!("error: {}", self.message),
+            Exit::Refused | Exit::NotFound => format!("error: {code}: {message}"),
+            _ => format!("error: {message}"),
         };
-        let facts = self.details.iter().filter_map(|(name, value)| Some((name, value.as_str()?)));
+        let facts = details.iter().filter_map(|(name, value)| Some((name, value.as_str()?)));
         for (name, value) in facts {
             text += &format!("\n  {name}: {value}");
         }
-        if !self.request_id.is_empty() {
-            text += &format!("\n  request: {}", self.request_id);
+        if !request_id.is_empty() {
+            text += &format!("\n  request: {request_id}");
         }
         text
     }
@@ -123,17 +130,17 @@ impl From<Status> for Failure {
         let id = status.metadata().get(reply::REQUEST_ID.as_str());
         let request_id = id.and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
         let (code, message) = (reason.row().code.to_owned(), status.message().to_owned());
-        Self { exit, code, message, request_id, details }
+        Self { exit, told: Box::new(Told { code, message, request_id, details }) }
     }
 }
 
 impl From<crate::kernel::Error> for Failure {
     fn from(error: crate::kernel::Error) -> Self {
         let mut failure = Self::new(Exit::Failed, error.to_string());
-        error.reason.row().code.clone_into(&mut failure.code);
+        error.reason.row().code.clone_into(&mut failure.told.code);
         if let (crate::kernel::Reason::InternalError, Some(source)) = (error.reason, &error.source)
         {
-            failure.message = source.to_string();
+            failure.told.message = source.to_string();
         }
         failure
     }

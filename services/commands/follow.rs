@@ -82,17 +82,32 @@ async fn watch(
         };
         let event = match event {
             Ok(Some(event)) => event,
-            Ok(None) => {
-                let message = "the server has ended the stream before the run's end";
-                let failure = Failure::new(Exit::Unavailable, message);
-                return Ok(Over::Broken(failure, backoff(attempt)));
-            }
+            Ok(None) => return settled(remote, run_id, attempt).await,
             Err(status) => return broken(remote, status, attempt),
         };
         event.id.clone_into(last);
         if let Some(ended) = live.event(event)? {
             return Ok(Over::Ended(ended));
         }
+    }
+}
+
+/// What a stream means that has ended without the run's end: that was known already, or the server
+/// is going away.
+async fn settled(remote: &Remote, run_id: &str, attempt: u32) -> Outcome<Over> {
+    let request = pb::GetRunRequest { id: run_id.to_owned(), wait: None };
+    let call = |c, r| async { runs::client(c).get_run(r).await };
+    match remote.open(request, call).await {
+        Ok(run) if run.completed_at.is_some() => {
+            let why = runs::why(&run);
+            Ok(Over::Ended(Ended { status: run.status(), why }))
+        }
+        Ok(_) => {
+            let message = "the server has ended the stream before the run's end";
+            let failure = Failure::new(Exit::Unavailable, message);
+            Ok(Over::Broken(failure, backoff(attempt)))
+        }
+        Err(status) => broken(remote, status, attempt),
     }
 }
 

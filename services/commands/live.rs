@@ -33,7 +33,6 @@ pub(super) struct Live {
     form: Form,
     progress: Progress,
     text: Text,
-    is_away: bool,
 }
 
 /// The message that is being written.
@@ -54,6 +53,8 @@ struct Progress {
     /// True where text and progress go to one screen.
     shared: bool,
     drawn: bool,
+    /// True while there is no server.
+    is_away: bool,
     since: Instant,
     status: &'static str,
     steps: u32,
@@ -64,14 +65,13 @@ impl Live {
     /// Nothing is shown yet.
     pub(super) fn new(form: Form) -> Self {
         let (on, shared) = (form == Form::Text && stderr().is_terminal(), stdout().is_terminal());
-        let (drawn, since, status) = (false, Instant::now(), "connecting");
-        let progress = Progress { on, shared, drawn, since, status, steps: 0, tokens: 0 };
-        Self { form, progress, text: Text::default(), is_away: false }
+        let progress = Progress { on, shared, ..Progress::new() };
+        Self { form, progress, text: Text::default() }
     }
 
     /// Shows an event; the end of the run when it was that.
     pub(super) fn event(&mut self, event: pb::RunEvent) -> Outcome<Option<Ended>> {
-        self.is_away = false;
+        self.progress.is_away = false;
         let Some(data) = &event.data else { return Ok(None) };
         let ended = ended(data);
         if self.form == Form::Json {
@@ -98,11 +98,9 @@ impl Live {
 
     /// Tells once that the server is away.
     pub(super) fn away(&mut self) {
-        self.progress.status = "waiting for the server";
-        if !self.is_away {
+        if !std::mem::replace(&mut self.progress.is_away, true) {
             self.note("the stream has broken off; taking it up again");
         }
-        self.is_away = true;
         self.draw();
     }
 
@@ -114,8 +112,8 @@ impl Live {
 
     fn show(&mut self, data: &Data) -> Outcome<()> {
         match data {
-            Data::Token(token) => self.token(token),
-            Data::Step(message) if message.role == "assistant" => self.step(message),
+            Data::Token(token) => written(&self.text.token(token)),
+            Data::Step(message) if message.role == "assistant" => written(&self.text.step(message)),
             Data::ToolRequested(call) => {
                 let args = call.args.clone().map(json::from_struct).unwrap_or_default();
                 self.tell(&format!("-> {} {}", call.tool, short(&Value::Object(args))))
@@ -143,34 +141,6 @@ impl Live {
         }
     }
 
-    /// Shows what of a piece of text was not shown yet.
-    fn token(&mut self, token: &pb::Token) -> Outcome<()> {
-        if token.step_id != self.text.step_id {
-            self.break_line()?;
-            self.text = Text { step_id: token.step_id.clone(), ..Text::default() };
-        }
-        let (have, from) = (self.text.shown.len(), usize::try_from(token.offset).unwrap_or(0));
-        // What is missing before it comes with the whole message.
-        let new = have.checked_sub(from).and_then(|known| token.delta.get(known..));
-        self.text.add(new.unwrap_or_default())
-    }
-
-    /// Shows the rest of a message, or all of it where something else was shown.
-    fn step(&mut self, message: &pb::Message) -> Outcome<()> {
-        if message.id != self.text.step_id {
-            self.break_line()?;
-            self.text = Text { step_id: message.id.clone(), ..Text::default() };
-        }
-        if let Some(rest) = message.content.strip_prefix(self.text.shown.as_str()) {
-            self.text.add(rest)?;
-        } else {
-            self.break_line()?;
-            self.text.shown.clear();
-            self.text.add(&message.content)?;
-        }
-        self.break_line()
-    }
-
     fn required(&mut self, change: &pb::RunChange) -> Outcome<()> {
         let calls = change.required_action.iter().flat_map(|action| &action.tool_calls);
         for call in calls {
@@ -183,7 +153,7 @@ impl Live {
     }
 
     fn break_line(&mut self) -> Outcome<()> {
-        if std::mem::take(&mut self.text.open) { output::print("\n") } else { Ok(()) }
+        written(self.text.end_line())
     }
 
     fn tell(&mut self, text: &str) -> Outcome<()> {
@@ -201,20 +171,72 @@ impl Live {
 }
 
 impl Text {
-    fn add(&mut self, text: &str) -> Outcome<()> {
-        if text.is_empty() {
-            return Ok(());
+    /// What of a piece of text was not shown yet.
+    fn token(&mut self, token: &pb::Token) -> String {
+        let mut new = self.turn_to(&token.step_id);
+        let (have, from) = (self.shown.len(), usize::try_from(token.offset).unwrap_or(0));
+        // What is missing before it comes with the whole message.
+        let rest = have.checked_sub(from).and_then(|known| token.delta.get(known..));
+        self.add(rest.unwrap_or_default(), &mut new);
+        new
+    }
+
+    /// The rest of a message, or all of it where something else was shown.
+    fn step(&mut self, message: &pb::Message) -> String {
+        let mut new = self.turn_to(&message.id);
+        let rest = message.content.strip_prefix(self.shown.as_str());
+        if rest.is_none() {
+            new += self.end_line();
         }
-        self.shown.push_str(text);
-        self.open = !text.ends_with('\n');
-        match stdout().is_terminal() {
-            true => output::print(&output::clean(text)),
-            false => output::print(text),
+        self.add(rest.unwrap_or(&message.content), &mut new);
+        new + self.end_line()
+    }
+
+    /// Turns to the message of this id: what ends the line of another.
+    fn turn_to(&mut self, step_id: &str) -> String {
+        let end = if step_id == self.step_id { "" } else { self.end_line() };
+        if step_id != self.step_id {
+            *self = Self { step_id: step_id.to_owned(), ..Self::default() };
         }
+        end.to_owned()
+    }
+
+    fn add(&mut self, text: &str, to: &mut String) {
+        if !text.is_empty() {
+            self.shown.push_str(text);
+            self.open = !text.ends_with('\n');
+            to.push_str(text);
+        }
+    }
+
+    fn end_line(&mut self) -> &'static str {
+        if std::mem::take(&mut self.open) { "\n" } else { "" }
+    }
+}
+
+/// Writes text of the model.
+fn written(text: &str) -> Outcome<()> {
+    match text {
+        "" => Ok(()),
+        text if stdout().is_terminal() => output::print(&output::clean(text)),
+        text => output::print(text),
     }
 }
 
 impl Progress {
+    fn new() -> Self {
+        Self {
+            on: false,
+            shared: false,
+            drawn: false,
+            is_away: false,
+            since: Instant::now(),
+            status: "connecting",
+            steps: 0,
+            tokens: 0,
+        }
+    }
+
     fn count(&mut self, data: &Data) {
         match data {
             Data::Token(_) => self.tokens += 1,
@@ -236,7 +258,8 @@ impl Progress {
     }
 
     fn line(&self) -> String {
-        let (status, step, tokens) = (self.status, self.steps + 1, self.tokens);
+        let (step, tokens) = (self.steps + 1, self.tokens);
+        let status = if self.is_away { "waiting for the server" } else { self.status };
         let seconds = self.since.elapsed().as_secs();
         format!("{status} | step {step} | {seconds} s | {tokens} tokens")
     }
@@ -264,4 +287,61 @@ fn ended(data: &Data) -> Option<Ended> {
 
 fn short(value: &Value) -> String {
     shortened(&value.to_string(), SHOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(step_id: &str, offset: i32, delta: &str) -> pb::Token {
+        pb::Token { step_id: step_id.to_owned(), offset, delta: delta.to_owned() }
+    }
+
+    fn step(id: &str, content: &str) -> pb::Message {
+        pb::Message { id: id.to_owned(), content: content.to_owned(), ..pb::Message::default() }
+    }
+
+    #[test]
+    fn text_that_comes_again_is_shown_once() {
+        let mut text = Text::default();
+        let tokens = [(0, "On"), (2, "e tw"), (0, "On"), (2, "e two"), (7, " three")];
+        let shown: String =
+            tokens.iter().map(|(at, new)| text.token(&token("a", *at, new))).collect();
+        assert_eq!(shown, "One two three");
+        assert_eq!(text.step(&step("a", "One two three.")), ".\n");
+        assert_eq!(text.step(&step("b", "Next")), "Next\n");
+    }
+
+    #[test]
+    fn text_that_was_missed_comes_with_its_message() {
+        let mut text = Text::default();
+        assert_eq!(text.token(&token("a", 0, "One ")), "One ");
+        assert_eq!(text.token(&token("a", 8, "three")), "", "it would stand in a wrong place");
+        assert_eq!(text.step(&step("a", "One two three")), "two three\n");
+        assert_eq!(text.token(&token("b", 3, "é")), "");
+        assert_eq!(text.step(&step("b", "two é")), "two é\n");
+    }
+
+    #[test]
+    fn text_that_turned_out_otherwise_is_shown_whole() {
+        let mut text = Text::default();
+        text.token(&token("a", 0, "Wrong"));
+        assert_eq!(text.step(&step("a", "Right")), "\nRight\n");
+        text.token(&token("b", 0, "half"));
+        assert_eq!(text.token(&token("c", 0, "whole")), "\nwhole", "another message, another line");
+    }
+
+    #[test]
+    fn the_progress_says_how_far_it_is() {
+        let mut progress = Progress::new();
+        progress.count(&Data::RunInProgress(pb::RunChange {
+            status: pb::RunStatus::InProgress.into(),
+            ..pb::RunChange::default()
+        }));
+        progress.count(&Data::Token(token("a", 0, "x")));
+        progress.count(&Data::Step(pb::Message { role: "assistant".into(), ..step("a", "x") }));
+        assert_eq!(progress.line(), "in_progress | step 2 | 0 s | 1 tokens");
+        progress.is_away = true;
+        assert!(progress.line().starts_with("waiting for the server | step 2"));
+    }
 }

@@ -198,6 +198,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     failure.exit.into()
 }
 
+/// Each on the heap: together they would be a large future of many layers.
 async fn command(command: Command) -> Outcome<()> {
     match command {
         Command::Demo { once, listen } => Box::pin(serve::demo(once, listen)).await,
@@ -206,18 +207,18 @@ async fn command(command: Command) -> Outcome<()> {
             serve::whole(&common).await?;
             output::line("the configuration is right")
         }
-        Command::Migrate { common, check } => migrate::run(&common.load()?, check).await,
-        Command::Backup { common, file } => backup::backup(&common.load()?, &file).await,
+        Command::Migrate { common, check } => Box::pin(migrate::run(&common.load()?, check)).await,
+        Command::Backup { common, file } => Box::pin(backup::backup(&common.load()?, &file)).await,
         Command::Restore { common, file, force, sha256 } => {
-            backup::restore(&common.load()?, &file, force, sha256.as_deref()).await
+            Box::pin(backup::restore(&common.load()?, &file, force, sha256.as_deref())).await
         }
-        Command::Agents(args) => agents::run(args).await,
-        Command::Runs(args) => runs::run(args).await,
-        Command::Keys { command } => keys::run(command).await,
-        Command::Export(args) => export::run(args).await,
-        Command::Apply { file, options } => apply::run(&file, options).await,
-        Command::Import { from, options } => apply::run(&from, options).await,
-        Command::Audit { command } => audit::run(command).await,
+        Command::Agents(args) => Box::pin(agents::run(args)).await,
+        Command::Runs(args) => Box::pin(runs::run(args)).await,
+        Command::Keys { command } => Box::pin(keys::run(command)).await,
+        Command::Export(args) => Box::pin(export::run(args)).await,
+        Command::Apply { file, options } => Box::pin(apply::run(&file, options)).await,
+        Command::Import { from, options } => Box::pin(apply::run(&from, options)).await,
+        Command::Audit { command } => Box::pin(audit::run(command)).await,
         Command::Defaults => output::print(kernel::config::DEFAULTS),
         Command::Openapi => output::print(&gateway::openapi::document()?),
         Command::Completions { shell } => completions::run(shell),

@@ -145,7 +145,7 @@ impl Remote {
         F: Fn(Channel, Request<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
-        self.call_as(&fresh(), message, call).await
+        Box::pin(self.call_as(&fresh(), message, call)).await
     }
 
     /// The same, under an idempotency key of the caller's own.
@@ -155,7 +155,7 @@ impl Remote {
         F: Fn(Channel, Request<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
-        self.call_within(self.patience, key, message, call).await
+        Box::pin(self.call_within(self.patience, key, message, call)).await
     }
 
     /// The same, with another patience: for calls that wait for something.
@@ -176,7 +176,7 @@ impl Remote {
             let mut request = self.request(message.clone(), key)?;
             request.set_timeout(until.saturating_duration_since(Instant::now()));
             let answer = timeout(until.saturating_duration_since(Instant::now()), async {
-                call(self.channel.clone(), request).await
+                Box::pin(call(self.channel.clone(), request)).await
             });
             let Ok(answer) = answer.await else { break };
             let status = match answer {
@@ -199,7 +199,7 @@ impl Remote {
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
         let request = self.request(message, "")?;
-        Ok(call(self.channel.clone(), request).await?.into_inner())
+        Ok(Box::pin(call(self.channel.clone(), request)).await?.into_inner())
     }
 
     /// What a status means for the command.

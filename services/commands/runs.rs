@@ -58,8 +58,8 @@ pub(super) struct Input {
     #[arg(long, value_parser = word::<pb::OnSessionBusy>, value_name = "WORD")]
     on_session_busy: Option<pb::OnSessionBusy>,
     /// Makes the command safe to repeat: the same key starts one run only.
-    #[arg(long = "idempotency-key", value_name = "KEY")]
-    pub(super) key: Option<String>,
+    #[arg(long, value_name = "KEY")]
+    pub(super) idempotency_key: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -240,7 +240,8 @@ async fn get(remote: &Remote, id: String, wait: i32) -> Outcome<()> {
 }
 
 async fn create(remote: &Remote, agent: String, input: Input, follow: bool) -> Outcome<()> {
-    let (key, request) = (input.key.clone().unwrap_or_else(fresh), input.request(agent)?);
+    let (key, request) =
+        (input.idempotency_key.clone().unwrap_or_else(fresh), input.request(agent)?);
     let call = |c, r| async { client(c).create_run(r).await };
     let run = remote.call_as(&key, request, call).await?;
     if follow {
@@ -267,7 +268,9 @@ async fn events(remote: &Remote, id: String, pages: Pages) -> Outcome<()> {
                 output::json(&event)?;
                 continue;
             }
-            let data = Ordered::of(&event)?.get("data").map(Ordered::json).unwrap_or_default();
+            let rest = Ordered::of(&event)?.without(&["id", "type", "created_at"]);
+            let data = rest.get(&event.r#type.replace('.', "_")).map(Ordered::json);
+            let data = data.unwrap_or_default();
             table.row([event.id, event.r#type, table::at(event.created_at), data]);
         }
         Ok(())
@@ -313,8 +316,13 @@ pub(super) fn ended(form: Form, run: &pb::Run) -> Outcome<()> {
         (Form::Text, Some(result)) => output::line(&result.to_string())?,
         (Form::Text, None) => {}
     }
-    let why = run.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
-    end((&run.id, run.status()), why.or_else(|| run.incomplete_reason.clone()))
+    end((&run.id, run.status()), why(run))
+}
+
+/// Why a run did not complete, as far as it says.
+pub(super) fn why(run: &pb::Run) -> Option<String> {
+    let error = run.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
+    error.or_else(|| run.incomplete_reason.clone())
 }
 
 /// The exit of a run in this state.

@@ -33,7 +33,6 @@ pub(super) fn attempt(attempts: &Attempts, taken: &Taken) -> Span {
         target: TRACE,
         "invoke_agent",
         otel.kind = "internal",
-        otel.name = tracing::field::Empty,
         otel.status_code = tracing::field::Empty,
         gen_ai.operation.name = "invoke_agent",
         gen_ai.agent.id = %ids::format(Kind::Agent, run.agent_id),
@@ -65,7 +64,10 @@ pub(super) fn attempt(attempts: &Attempts, taken: &Taken) -> Span {
 /// Says of the current attempt whose it is.
 pub(super) fn pinned(run: &Pinned) {
     let (span, spec) = (Span::current(), &run.spec);
-    span.record("otel.name", tracing::field::display(format_args!("invoke_agent {}", spec.name)));
+    if span.is_disabled() {
+        return;
+    }
+    context::rename(&span, format!("invoke_agent {}", spec.name));
     span.record("gen_ai.agent.name", spec.name.as_str());
     span.record("gen_ai.request.model", spec.model.as_str());
 }

@@ -84,7 +84,7 @@ impl Account {
             trace_id = context::trace_id(&span);
             self.trace(&span, (method, outcome, response.status().as_u16()), key());
         }
-        let elapsed_ms = elapsed.as_secs_f64() * 1000.0;
+        let elapsed_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -124,11 +124,11 @@ impl Account {
         match self.told.rule() {
             Some(rule) if self.dialect == Dialect::Rest => {
                 let route = rule.template();
-                span.record("otel.name", format!("{} {route}", self.verb));
+                context::rename(span, format!("{} {route}", self.verb));
                 span.record("http.route", route);
             }
             _ if self.dialect != Dialect::Rest => {
-                span.record("otel.name", method);
+                context::rename(span, method.to_owned());
             }
             _ => {}
         }

@@ -15,7 +15,7 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,22 +51,8 @@ impl Admin {
     pub async fn serve(self, listener: TcpListener, stop: &CancellationToken) {
         let (tasks, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
         let accepting = async {
-            loop {
-                // The semaphore is never closed.
-                let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        let connection = self.clone().connection(stream, stop.clone());
-                        tasks.spawn(async move {
-                            connection.await;
-                            drop(place);
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "the admin port cannot accept");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                }
+            while let Some((stream, place)) = accept(&listener, &room).await {
+                tasks.spawn(self.clone().connection(stream, stop.clone(), place));
             }
         };
         tokio::select! {
@@ -77,7 +63,13 @@ impl Admin {
         tasks.wait().await;
     }
 
-    async fn connection(self, stream: TcpStream, stop: CancellationToken) {
+    /// One connection, for as long as it may take its place.
+    async fn connection(
+        self,
+        stream: TcpStream,
+        stop: CancellationToken,
+        _place: OwnedSemaphorePermit,
+    ) {
         let mut builder = Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
         builder.max_buf_size(HEAD_BYTES_MAX);
@@ -108,6 +100,23 @@ impl Admin {
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         answer.headers_mut().insert(header::CONTENT_TYPE, kind);
         answer
+    }
+}
+
+/// The next connection, once there is a place for it. Always some: the semaphore is never closed.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(room).acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Some((stream, place)),
+            Err(error) => {
+                tracing::warn!(%error, "the admin port cannot accept");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
 }
 

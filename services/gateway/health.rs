@@ -1,5 +1,5 @@
-//! `/healthz` or `/livez` (the process lives) and `/readyz` (it may be sent work). gRPC has its own health
-//! service.
+//! `/healthz` or `/livez` (the process lives) and `/readyz` (it may be sent work). gRPC has its own
+//! health service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,6 +4,7 @@
 mod hooks;
 mod operate;
 mod reload;
+mod rest;
 mod services;
 
 use std::future::Future;
@@ -11,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,14 +35,13 @@ use crate::gateway::idempotency::IdempotencyLayer;
 use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
 use crate::gateway::rate::Gate;
-use crate::gateway::rest::alias::Alias;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
 use crate::gateway::{port, stack, tls};
 use crate::kernel::caller::Grant;
-use crate::kernel::config::{AliasConfig, Config, Plans, Role, ServerConfig};
+use crate::kernel::config::{Config, Plans, Role, ServerConfig};
 use crate::kernel::models::ModelTable;
 use crate::kernel::telemetry::Meters;
-use crate::kernel::{Clock, Environment, Error, Pepper, Reread, Result, json};
+use crate::kernel::{Clock, Environment, Error, Pepper, Reread, Result};
 use crate::keys::bootstrap::Opens;
 use crate::keys::{bootstrap, pepper};
 use crate::proto::rest::deprecation;
@@ -209,7 +208,7 @@ pub async fn run(
     let [notice, port_ends, engine_ends, calls_end, all_end] =
         [(); 5].map(|()| CancellationToken::new());
     let ending = port_ends.clone();
-    let options = TranscoderOptions { ending, retry_ms: RETRY_MS, ..options(&config)? };
+    let options = TranscoderOptions { ending, retry_ms: RETRY_MS, ..rest::options(&config)? };
     let rest = Transcoder::new(services, options);
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
@@ -217,8 +216,7 @@ pub async fn run(
     let heard = heard(&authenticator, &engine);
     let limiter = Limiter::new(link.clone(), clock.clone(), replicas(&store, &engine));
     limiter.start().await;
-    let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
-    let gate = gate.metered(meters.clone());
+    let gate = gate(&config, &limiter, (&clock, &meters));
     let idempotency = idempotency(&config, &upkeep);
     let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required, gate });
     let stack = stack::stack(&config.server, (clock, meters), guard.layer(idempotency), inner);
@@ -284,6 +282,11 @@ async fn stopping(
     engine_ends.cancel();
 }
 
+fn gate(config: &Config, limiter: &Limiter, (clock, meters): (&Clock, &Meters)) -> Gate {
+    let gate = Gate::new(limiter.clone(), config.limits.clone(), clock.clone());
+    gate.metered(meters.clone())
+}
+
 fn plans(config: &Config) -> Result<Plans> {
     let plans = Plans::new(&config.limits.plan, config.plans.clone());
     plans.ok_or_else(|| Error::internal("limits.plan is no plan"))
@@ -320,33 +323,6 @@ async fn certify(reloader: Option<tls::Reloader>, stop: CancellationToken) {
     if let Some(reloader) = reloader {
         reloader.run(stop).await;
     }
-}
-
-fn options(config: &Config) -> Result<TranscoderOptions> {
-    let aliases = config.rest.alias.iter().map(alias).collect::<Result<_>>()?;
-    let body_bytes_max = config.server.body_bytes_max;
-    let json_depth_max = json::DEPTH_MAX;
-    let (query_ignored, ignore_unknown) =
-        (config.rest.query_ignored.clone(), config.rest.ignore_unknown);
-    Ok(TranscoderOptions {
-        body_bytes_max,
-        json_depth_max,
-        query_ignored,
-        ignore_unknown,
-        aliases,
-        ..Default::default()
-    })
-}
-
-fn alias(alias: &AliasConfig) -> Result<Alias> {
-    let headers = alias.headers.iter().map(|(name, value)| {
-        let name = HeaderName::try_from(name.as_str()).map_err(Error::internal)?;
-        Ok((name, HeaderValue::try_from(value.as_str()).map_err(Error::internal)?))
-    });
-    let (prefix, to) = (alias.prefix.clone(), alias.to.clone());
-    let methods = alias.methods.iter().map(|name| name.parse().map_err(Error::internal));
-    let (headers, methods) = (headers.collect::<Result<_>>()?, methods.collect::<Result<_>>()?);
-    Ok(Alias { prefix, to, headers, methods })
 }
 
 /// Keeps the way to Redis, and carries what processes say to each other.

@@ -136,7 +136,11 @@ impl Store {
                 Back::Postgres(postgres) => postgres.tx(name, job).await,
             }
         };
-        let outcome = work.instrument(span).await;
+        let outcome = work.instrument(span.clone()).await;
+        if let Err(error) = &outcome {
+            span.record("error.type", error.reason.row().code);
+        }
+        drop(span);
         let elapsed = begun.elapsed();
         self.meters.transacted(name, elapsed);
         tracing::trace!(name, ok = outcome.is_ok(), ?elapsed, "transaction");
@@ -158,6 +162,7 @@ impl Store {
             otel.kind = "client",
             db.system.name = system,
             db.operation.name = name,
+            "error.type" = tracing::field::Empty,
         )
     }
 

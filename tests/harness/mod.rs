@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod browser;
+pub mod collector;
 pub mod contract;
 pub mod databases;
 pub mod doors;

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// The program that `cargo test` has built.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_runplane");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_runplane");
 /// Longest wait for the program to do what it should.
 const WAIT: Duration = Duration::from_secs(60);
 

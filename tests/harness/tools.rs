@@ -31,6 +31,8 @@ pub struct Sent {
     pub tool: String,
     /// Number of the claim that sent it.
     pub attempt: i64,
+    /// `traceparent`, the span that sent it.
+    pub traceparent: String,
     /// When it came, in microseconds since 1970.
     pub begun_us: i64,
     /// When it ended.
@@ -179,6 +181,7 @@ fn note(seen: &Arc<Seen>, headers: &HeaderMap, (path, port): (&str, u16)) -> Not
         run_id: header("x-runplane-run"),
         tool: path.trim_start_matches('/').to_owned(),
         attempt,
+        traceparent: header("traceparent"),
         begun_us: seen.clock.now().0,
         ended_us: None,
         port,

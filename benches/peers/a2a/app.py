@@ -1,13 +1,14 @@
 """The A2A Python SDK's server, as its tutorial builds it, with an executor that asks the model.
 
 Measured: `SendMessage`, which answers with the finished task, and `SendStreamingMessage`. Fair because tasks are kept in memory
-only, the tutorial's default, and the model is asked by httpx alone, which is lighter than any of the agent frameworks.
+only, the tutorial's default, and the model is asked by aiohttp alone, which is lighter than any of the agent frameworks.
 """
 
 import json
 import os
+from contextlib import asynccontextmanager
 
-import httpx
+import aiohttp
 from a2a.helpers import new_task_from_user_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
@@ -18,11 +19,12 @@ from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill
 from starlette.applications import Starlette
 
 URL = os.environ["MODEL_URL"] + "/chat/completions"
-CLIENT = httpx.AsyncClient(limits=httpx.Limits(max_connections=None, max_keepalive_connections=200), timeout=120)
 
 
 class Executor(AgentExecutor):
     """Passes the text of the model on, each piece as a part of one artifact."""
+
+    client: aiohttp.ClientSession
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         task = context.current_task or new_task_from_user_message(context.message)
@@ -35,9 +37,9 @@ class Executor(AgentExecutor):
         ]
         question = {"model": "bench", "messages": messages, "stream": True}
         told = False
-        async with CLIENT.stream("POST", URL, json=question) as answer:
-            async for line in answer.aiter_lines():
-                if not line.startswith("data: {"):
+        async with self.client.post(URL, json=question) as answer:
+            async for line in answer.content:
+                if not line.startswith(b"data: {"):
                     continue
                 for choice in json.loads(line[6:])["choices"]:
                     if text := choice["delta"].get("content"):
@@ -61,5 +63,14 @@ card = AgentCard(
     ],
     skills=[AgentSkill(id="pong", name="pong", description="Answers with pongs.", tags=["pong"])],
 )
-handler = DefaultRequestHandler(agent_executor=Executor(), task_store=InMemoryTaskStore(), agent_card=card)
-app = Starlette(routes=[*create_agent_card_routes(card), *create_jsonrpc_routes(handler, "/")])
+executor = Executor()
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette):
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as executor.client:
+        yield
+
+
+handler = DefaultRequestHandler(agent_executor=executor, task_store=InMemoryTaskStore(), agent_card=card)
+app = Starlette(lifespan=lifespan, routes=[*create_agent_card_routes(card), *create_jsonrpc_routes(handler, "/")])

@@ -65,7 +65,7 @@ impl Remote {
         }
         self.asked.fetch_add(1, Ordering::Relaxed);
         let question = |way| self.invoke(way, space, of, wanted);
-        let values = self.link.ask(self.patience(), question).await?;
+        let values = self.link.ask("limits", self.patience(), question).await?;
         Answer::of(wanted, &values)
     }
 

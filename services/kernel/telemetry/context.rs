@@ -52,6 +52,13 @@ pub fn write(span: &Span, headers: &mut HeaderMap) {
     }
 }
 
+/// Names a span once it is known what it is.
+pub fn rename(span: &Span, name: String) {
+    if !span.is_disabled() {
+        span.context().span().update_name(name);
+    }
+}
+
 /// Says more of a span than its fields have room for, when it is sent.
 pub fn set(span: &Span, name: &'static str, value: String) {
     span.set_attribute(name, value);

@@ -39,3 +39,48 @@ pub(super) fn filter(text: &str) -> Result<EnvFilter, String> {
 fn is_logged(metadata: &Metadata<'_>) -> bool {
     metadata.target() != TRACE
 }
+
+#[cfg(test)]
+mod tests {
+    use tracing::subscriber::with_default;
+    use tracing::{Level, enabled};
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::registry;
+
+    use super::*;
+
+    fn config(filter: &str) -> LogConfig {
+        LogConfig { filter: filter.to_owned(), format: LogFormat::Json }
+    }
+
+    #[test]
+    fn the_filter_can_be_changed_and_a_wrong_one_changes_nothing() {
+        let (layer, handle) = layer(&config("warn")).unwrap();
+        with_default(registry().with(layer), || {
+            assert!(enabled!(target: "runplane", Level::WARN));
+            assert!(!enabled!(target: "runplane", Level::INFO));
+            handle.reload(filter("info,runplane::call=off").unwrap()).unwrap();
+            assert!(enabled!(target: "runplane", Level::INFO));
+            assert!(!enabled!(target: "runplane::call", Level::ERROR));
+            assert!(filter("a=b=c").is_err());
+        });
+    }
+
+    #[test]
+    fn the_filter_says_nothing_of_what_is_traced() {
+        let (lines, _handle) = layer(&config("trace")).unwrap();
+        with_default(registry().with(lines), || {
+            let span = tracing::info_span!(target: TRACE, "call");
+            assert!(span.is_disabled(), "without traces a span is nothing, whatever is logged");
+        });
+        let (lines, _handle) = layer(&config("off")).unwrap();
+        let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
+        let tracer = opentelemetry::trace::TracerProvider::tracer(&provider, "test");
+        let spans = super::super::traces::layer(tracer);
+        with_default(registry().with(lines).with(spans), || {
+            let span = tracing::info_span!(target: TRACE, "call");
+            assert!(!span.is_disabled(), "and with traces it is one, if nothing is logged");
+            assert!(tracing::error_span!(target: "h2", "frame").is_disabled());
+        });
+    }
+}

@@ -338,7 +338,13 @@ fn tokens(meter: &Meter) -> Histogram<u64> {
 }
 
 fn counter(meter: &Meter, row: &Row) -> Counter<u64> {
-    meter.u64_counter(row.name).with_unit(row.unit).with_description(row.about).build()
+    let builder = meter.u64_counter(row.name).with_unit(row.unit);
+    let counter = builder.with_description(row.about).build();
+    if row.labels.is_empty() {
+        // One that has counted nothing is there too.
+        counter.add(0, &[]);
+    }
+    counter
 }
 
 fn build(meter: &Meter) {

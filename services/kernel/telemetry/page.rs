@@ -8,7 +8,7 @@ use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMe
 
 use super::table;
 
-/// Kind of the page.
+/// The page.
 pub(super) fn write(metrics: &ResourceMetrics) -> String {
     let mut text = String::with_capacity(16 << 10);
     let all = metrics.scope_metrics().flat_map(|scope| scope.metrics());
@@ -129,12 +129,13 @@ mod tests {
         });
         let page = meters.page().await;
         let label = r#"gen_ai_request_model="a \"quoted\"\\one""#;
+        let sum = r#"seconds_sum{dialect="rest",method="none",status="404"} 0.033"#;
         for line in [
             "# TYPE runplane_request_duration_seconds histogram",
             r#"{dialect="rest",method="none",status="404",le="0.0025"} 0"#,
             r#"{dialect="rest",method="none",status="404",le="0.005"} 1"#,
             r#"{dialect="rest",method="none",status="404",le="+Inf"} 2"#,
-            r#"runplane_request_duration_seconds_sum{dialect="rest",method="none",status="404"} 0.033"#,
+            sum,
             r#"runplane_limits_decisions_total{limit="sustained",outcome="refused"} 1"#,
             "runplane_requests_active 1\n",
             "# TYPE runplane_build_info gauge",

@@ -27,6 +27,8 @@ where
         .with_tracked_inactivity(false)
         .with_location(false)
         .with_threads(false)
+        .with_target(false)
+        .with_level(false)
         .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == TRACE))
 }
 

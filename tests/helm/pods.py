@@ -28,7 +28,7 @@ def no_secret_shows(manifests, values):
     kept = [base64.b64decode(data).decode() for m in of_kind(manifests, "Secret") for data in m["data"].values()]
     none(f"no Secret keeps {secret}" for secret in secrets if secret not in kept)
     assert bool(kept) == bool(secrets), "a Secret without a secret of the values"
-    return f"{len(secrets)} secrets in {len(open_ones)} other manifests"
+    return f"{len(secrets)} secrets {len(open_ones)} other manifests"
 
 
 def secret_files_are_there(manifests, _values):

@@ -1,18 +1,14 @@
-"""Asks the program itself whether it takes what the chart renders: file and environment of each pod, by `runplane check`; and starts
-what the embedded mode renders. Called by `gate.py`."""
+"""Asks the program itself whether it takes what the chart renders: file and environment of each pod, by `runplane check`. Called
+by `gate.py`; `live.py` starts it."""
 
-import json
 import os
-import re
 import subprocess
 import tempfile
-import threading
-import urllib.request
 from pathlib import Path
 
 from ledger import none
 from pods import SECRETS
-from render import ROOT, named, of_kind, pods, read, render, value_sets
+from render import ROOT, named, of_kind, pods, render, value_sets
 
 # What a Secret may hold. `check` opens no connection.
 HELD = {
@@ -30,25 +26,31 @@ def program():
     return path
 
 
-def asks(path, manifest, spec, configs):
-    """What the program says of a pod's configuration; None when it takes it."""
+def prepared(spec, configs, folder):
+    """Arguments and environment of a pod's process, with its file and its secrets in this folder."""
     container = spec["containers"][0]
     mounted = next(volume["configMap"]["name"] for volume in spec["volumes"] if volume["name"] == "config")
+    config = Path(folder) / "runplane.toml"
+    config.write_text(configs[mounted]["data"]["runplane.toml"])
+    env = {}
+    for variable in container.get("env", []):
+        name, value = variable["name"], variable.get("value", "of-the-pod")
+        # The certificate is the cluster's, and the program reads it.
+        if name.startswith("RUNPLANE__TLS__"):
+            continue
+        if value.startswith(SECRETS):
+            file = value.removeprefix(SECRETS)
+            (Path(folder) / file).write_text(HELD.get(file, "sk-a-key") + "\n")
+            value = str(Path(folder) / file)
+        env[name] = value
+    return [*container["args"][:-1], str(config)], env
+
+
+def asks(path, manifest, spec, configs):
+    """What the program says of a pod's configuration; None when it takes it."""
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        (folder / "runplane.toml").write_text(configs[mounted]["data"]["runplane.toml"])
-        env = {}
-        for variable in container.get("env", []):
-            name, value = variable["name"], variable.get("value", "of-the-pod")
-            # The certificate is the cluster's, and `check` reads it.
-            if name.startswith("RUNPLANE__TLS__"):
-                continue
-            if value.startswith(SECRETS):
-                file = value.removeprefix(SECRETS)
-                (folder / file).write_text(HELD.get(file, "sk-a-key") + "\n")
-                value = str(folder / file)
-            env[name] = value
-        command = [path.resolve(), "check", "--config", folder / "runplane.toml"]
+        arguments, env = prepared(spec, configs, folder)
+        command = [path.resolve(), "check", *arguments[1:]]
         answer = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
     return None if answer.returncode == 0 else f"{named(manifest)}: {answer.stderr.strip()}"
 
@@ -69,53 +71,6 @@ def takes_all(path):
     return f"{count} pods, by {path}"
 
 
-def answers(address, path):
-    """Status and text of what the admin port says."""
-    with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
-        return answer.status, answer.read().decode()
-
-
-def is_probed(path):
-    """The embedded rendering, started here on free ports: the probes of its pod find what they ask for, and it ends in its time."""
-    manifests = render({})
-    spec = next(spec for manifest, _, spec in pods(manifests) if manifest["kind"] == "StatefulSet")
-    config = next(m for m in of_kind(manifests, "ConfigMap"))["data"]["runplane.toml"]
-    container = spec["containers"][0]
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        moved = config.replace("/var/lib/runplane", str(folder)).replace("0.0.0.0:9090", "127.0.0.1:0")
-        (folder / "runplane.toml").write_text(moved)
-        env = {e["name"]: e["value"].replace("0.0.0.0:8080", "127.0.0.1:0") for e in container["env"]}
-        command = [path.resolve(), *container["args"][:-1], folder / "runplane.toml"]
-        with subprocess.Popen(command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-            # A process that hangs is no reason to hang.
-            timer = threading.Timer(60, server.kill)
-            timer.start()
-            try:
-                address, lines = None, []
-                for line in server.stderr:
-                    lines.append(line)
-                    told = json.loads(line) if line.startswith("{") else {}
-                    address = told.get("admin", address)
-                    if "address" in told:
-                        break
-                assert address, "".join(lines)
-                probes = [container[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
-                none(f"{probe}: {answers(address, probe)}" for probe in probes if answers(address, probe)[0] != 200)
-                page = answers(address, "/metrics")[1]
-                server.terminate()
-                assert "First admin key" in server.stdout.read(), "no first key, of which the notes tell"
-                assert server.wait(spec["terminationGracePeriodSeconds"]) == 0, f"it ends with {server.returncode}"
-            finally:
-                timer.cancel()
-                server.kill()
-    series = set(re.findall(r"^# TYPE (\w+)", page, re.M))
-    listed = {line.split()[0] for line in read("tests/helm/metrics.txt").splitlines() if not line.startswith("#")}
-    assert series, page
-    none(f"{name} is on the page and not in metrics.txt" for name in sorted(series - listed))
-    return f"{len(set(probes))} paths, {len(series)} metrics"
-
-
 def knows_its_commands(path):
     """What the pods run are commands of the program."""
     containers = [spec["containers"][0] for values in value_sets().values() for _, _, spec in pods(render(values))]
@@ -132,6 +87,5 @@ def check(ledger):
     if path:
         ledger.promise("program", "`runplane check` takes every configuration", lambda: takes_all(path))
         ledger.promise("program", "the commands of all pods are there", lambda: knows_its_commands(path))
-        ledger.promise("program", "the embedded pod starts, is probed and ends", lambda: is_probed(path))
     else:
         ledger.skip("`runplane check` of the rendered configuration: target/debug/runplane is not built, and RUNPLANE_BIN names no program")

@@ -8,7 +8,8 @@ use std::io::Read;
 use figment::value::{Dict, Value};
 
 /// Sections with a key that holds a secret.
-const SECRETS: &[(&str, &str)] = &[("store", "url"), ("redis", "url"), ("auth", "pepper")];
+const SECRETS: &[(&str, &str)] =
+    &[("store", "url"), ("redis", "url"), ("auth", "pepper"), ("telemetry", "otlp_headers")];
 /// The section of sections that each may have this one.
 const EACH: (&str, &str) = ("providers", "api_key");
 /// Most bytes of such a file.
@@ -80,16 +81,20 @@ mod tests {
     #[test]
     fn a_secret_may_stand_in_a_file() {
         let (url, key) = (file("postgres://u:p@h/d\n"), file("sk-1\r\n"));
+        let headers = file("authorization=Bearer t\n");
         let changes = format!(
-            "[store]\nurl_file = {:?}\n[providers.openai]\napi_key_file = {:?}\n",
+            "[store]\nurl_file = {:?}\n[providers.openai]\napi_key_file = {:?}\n\
+             [telemetry]\notlp_headers_file = {:?}\n",
             url.path(),
-            key.path()
+            key.path(),
+            headers.path()
         );
         let config = Config::with(&changes).unwrap();
         assert_eq!(config.store.url, "postgres://u:p@h/d");
         let found = config.providers["openai"].api_key.as_ref().unwrap();
         assert_eq!(found.expose_secret(), "sk-1");
         assert_eq!(config.auth.pepper.expose_secret(), "");
+        assert_eq!(config.telemetry.otlp_headers.expose_secret(), "authorization=Bearer t");
     }
 
     #[test]

@@ -212,7 +212,7 @@ pub async fn run(
     let rest = Transcoder::new(services, options);
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
-    let inner = inner.deprecating(deprecation).describing(Pages::new()?);
+    let inner = inner.deprecating(deprecation).describing(Pages::default());
     let heard = heard(&authenticator, &engine);
     let limiter = Limiter::new(link.clone(), clock.clone(), replicas(&store, &engine));
     limiter.start().await;

@@ -32,13 +32,17 @@ oracle:
 lint:
     .ci/lint
 
-# Exactly what CI runs: lints, tests, faults, the Envoy oracle, schemathesis, ProtoJSON conformance.
+# Exactly what CI runs: lints, tests, faults, the Envoy oracle, schemathesis, the chart, ProtoJSON conformance.
 check:
     .ci/run
 
 # Costs per call against hand-written handlers and other transcoders; see docs/benchmarks.md.
 bench *args:
     benches/run {{args}}
+
+# The product beside agent platforms from PyPI, which it installs into target/peers; see benches/peers/README.md.
+bench-peers *args:
+    benches/peers/run {{args}}
 
 # Refreshes the committed description of the REST API.
 openapi:
@@ -47,6 +51,10 @@ openapi:
 # Lets schemathesis loose on a server of its own.
 schemathesis *args:
     tests/openapi/schemathesis {{args}}
+
+# Lints and renders the Helm chart, and checks the image's files, the dashboard and the alarms.
+helm *args:
+    tests/helm/run {{args}}
 
 # Formats Rust.
 fmt:

@@ -26,6 +26,15 @@ pub(super) fn pin(core: usize, process: u32) {
         .status();
 }
 
+/// The words before a command that start it on a core, where `pin` would bind it.
+pub(super) fn on_core(core: usize) -> Vec<String> {
+    let installed = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
+    if cores() < 2 || installed.is_err() {
+        return Vec::new();
+    }
+    ["taskset", "-c", &core.to_string()].map(str::to_owned).to_vec()
+}
+
 /// Linux tells the CPU time of a whole process in hundredths of a second, on every architecture.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -80,6 +89,14 @@ pub(super) fn memory_kib(process: u32) -> Outcome<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
     Ok(kib.ok_or("an odd /proc/PID/status")?.parse()?)
+}
+
+/// Memory of a process that is in RAM, what it shares with others counted in parts.
+pub(super) fn share_kib(process: u32) -> Outcome<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kib.ok_or("an odd /proc/PID/smaps_rollup")?.parse()?)
 }
 
 /// What the figures were made on, as a line.

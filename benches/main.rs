@@ -15,6 +15,7 @@ mod load;
 mod machine;
 mod memory;
 mod past;
+mod peers;
 mod postgres;
 #[expect(dead_code, reason = "the tests do more with it")]
 #[path = "../tests/harness/redis.rs"]
@@ -71,6 +72,11 @@ enum Child {
         #[arg(long)]
         envoy: Option<PathBuf>,
     },
+    /// The product beside what a user would pick instead; `benches/peers/run` installs them.
+    Peers(peers::Options),
+    /// The model that they all ask; started by it.
+    #[command(hide = true)]
+    Model,
 }
 
 /// A part of the benchmark.
@@ -118,8 +124,16 @@ fn main() -> ExitCode {
 }
 
 async fn command(arguments: Arguments) -> Outcome<()> {
-    if let Some(Child::Serve { kind, folder, envoy }) = arguments.child {
-        return server::serve(kind, &folder, envoy.as_deref()).await;
+    match &arguments.child {
+        Some(Child::Serve { kind, folder, envoy }) => {
+            return server::serve(*kind, folder, envoy.as_deref()).await;
+        }
+        Some(Child::Model) => return peers::serve_model().await,
+        Some(Child::Peers(options)) => {
+            let folder = folder(arguments.folder.as_ref())?;
+            return peers::measure(options, folder.path()).await;
+        }
+        None => {}
     }
     let folder = folder(arguments.folder.as_ref())?;
     let size = Size { rounds: arguments.rounds.max(1), calls: arguments.calls.max(100) };
@@ -148,7 +162,7 @@ async fn command(arguments: Arguments) -> Outcome<()> {
         text += &runs::measure(folder.path(), size).await?;
     }
     print!("{text}");
-    arguments.write.as_deref().map_or(Ok(()), |file| table::write(file, &text))
+    arguments.write.as_deref().map_or(Ok(()), |file| table::write(file, &table::FIGURES, &text))
 }
 
 /// A folder of this run's own, on a real disk: many a temporary folder is memory, where a commit

@@ -226,7 +226,7 @@ async fn gateway(kind: Kind, listener: TcpListener, folder: &Path) -> Outcome<()
     let auth = AuthLayer { authenticator, required, gate };
     let stack = stack::stack(&config.server, (clock, Meters::default()), auth, inner);
     tokio::select! {
-        () = port::serve(listener, stack, ended(), LIMITS, None) => {}
+        () = port::serve(listener, stack, port::Stop::at(ended()), LIMITS, None) => {}
         () = recorder.run() => {}
     }
     Ok(())

@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use super::Outcome;
 
-/// Where the figures begin in a file.
-const FROM: &str = "<!-- figures: `just bench --write docs/benchmarks.md` -->";
+/// Where figures begin in a file, and where they end.
+pub(super) struct Place(&'static str, &'static str);
 
-/// Where they end.
-const TO: &str = "<!-- end of figures -->";
+/// Place of the figures of `just bench`.
+pub(super) const FIGURES: Place =
+    Place("<!-- figures: `just bench --write docs/benchmarks.md` -->", "<!-- end of figures -->");
+
+/// Place of those of `just bench-peers`.
+pub(super) const PEERS: Place =
+    Place("<!-- peers: `just bench-peers --write docs/benchmarks.md` -->", "<!-- end of peers -->");
 
 /// Times of several rounds of the same thing.
 #[derive(Debug, Clone, Default)]
@@ -55,11 +60,11 @@ pub(super) fn table(title: &str, head: &[&str], rows: &[Vec<String>]) -> String 
 }
 
 /// Puts the figures into a file, between its markers.
-pub(super) fn write(file: &Path, figures: &str) -> Outcome<()> {
+pub(super) fn write(file: &Path, Place(from, to): &Place, figures: &str) -> Outcome<()> {
     let text = fs::read_to_string(file)?;
-    let (before, rest) = text.split_once(FROM).ok_or("the file has no place for figures")?;
-    let (_, after) = rest.split_once(TO).ok_or("the file's place for figures has no end")?;
-    fs::write(file, format!("{before}{FROM}\n\n{figures}\n{TO}{after}"))?;
+    let (before, rest) = text.split_once(from).ok_or("the file has no place for figures")?;
+    let (_, after) = rest.split_once(to).ok_or("the file's place for figures has no end")?;
+    fs::write(file, format!("{before}{from}\n\n{figures}\n{to}{after}"))?;
     Ok(())
 }
 

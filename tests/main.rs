@@ -38,6 +38,7 @@ mod pictures;
 #[cfg(feature = "faults")]
 mod points;
 mod probe;
+mod reload;
 mod replicas;
 mod revocation;
 mod roles;
@@ -50,3 +51,5 @@ mod telemetry;
 mod tidy;
 mod tls;
 mod transcoder;
+#[cfg(feature = "faults")]
+mod upgrades;

@@ -24,8 +24,8 @@ const TEMPLATE_BYTES_MAX: usize = 65_536;
 const SIM_NAMES: [&str; 7] =
     ["turn", "input", "parameters", "tools", "last_tool", "result", "history"];
 
-/// The definition to keep.
-pub(super) fn spec(agent: pb::Agent, models: &ModelTable) -> Result<AgentSpec> {
+/// The definition to keep. Without a table of models any is taken.
+pub(super) fn spec(agent: pb::Agent, models: Option<&ModelTable>) -> Result<AgentSpec> {
     chars("name", &agent.name, 1, 120)?;
     text::storable("name", &agent.name)?;
     chars("description", &agent.description, 0, 2000)?;
@@ -37,7 +37,7 @@ pub(super) fn spec(agent: pb::Agent, models: &ModelTable) -> Result<AgentSpec> {
     Templates::new().check(&agent.instructions, &names).map_err(wrong)?;
     let tools = tools(agent.tools)?;
     chars("model", &agent.model, 1, 200)?;
-    models.check(&agent.model)?;
+    models.map_or(Ok(()), |models| models.check(&agent.model))?;
     let sim = sim(agent.sim, &agent.model, &tools)?;
     Ok(AgentSpec {
         name: agent.name,

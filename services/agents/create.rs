@@ -16,7 +16,7 @@ pub(super) async fn create<R>(
         return Err(Error::new(Reason::InsufficientScope, message).with("scope", "agents:write"));
     }
     let agent = request.agent.ok_or_else(|| Error::missing("agent"))?;
-    let spec = check::spec(agent, &agents.models)?;
+    let spec = check::spec(agent, Some(&agents.models.get()))?;
     let (scope, now) = (caller.scope, agents.clock.now());
     let id = ids::fresh(now);
     let changed = agents.store.change(caller, "create_agent", move |tx| {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tonic::Request;
 
 use crate::kernel::Clock;
+use crate::kernel::Reread;
 use crate::kernel::models::ModelTable;
 use crate::kernel::page::Cursors;
 use crate::kernel::reply::{Reply, caller, reply};
@@ -36,9 +37,17 @@ pub struct Agents<R> {
     /// Makes and reads cursors.
     pub cursors: Cursors,
     /// Models that an agent may name.
-    pub models: Arc<ModelTable>,
+    pub models: Reread<ModelTable>,
     /// Starts runs.
     pub runs: Arc<R>,
+}
+
+/// A definition as the service keeps it: checked but for its model, with every default filled in.
+///
+/// # Errors
+/// `missing_field` and `invalid_field`, as the service.
+pub fn normal(agent: pb::Agent) -> crate::kernel::Result<pb::Agent> {
+    Ok(convert::definition(check::spec(agent, None)?))
 }
 
 #[tonic::async_trait]

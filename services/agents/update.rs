@@ -40,7 +40,7 @@ async fn change<R>(
 ) -> Result<pb::Agent> {
     let old = convert::spec(&current.spec)?;
     let merged = mask::merge(&convert::definition(old.clone()), new, paths)?;
-    let spec = check::spec(merged, &agents.models)?;
+    let spec = check::spec(merged, Some(&agents.models.get()))?;
     let same = spec == old;
     let (scope, now) = (caller.scope, agents.clock.now());
     let changed = agents.store.change(caller, "update_agent", move |tx| {

@@ -1,6 +1,6 @@
 //! `runplane demo`: the whole way in one command. Starts a server on a fresh SQLite file, defines
 //! an agent with an HTTP tool that the demo itself serves, runs it over REST with live events, and
-//! keeps serving. Called by `main.rs`.
+//! keeps serving. Called by `commands`.
 
 mod show;
 mod tool;

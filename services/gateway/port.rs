@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures::TryFutureExt;
+use http::{HeaderValue, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -53,6 +55,9 @@ const SEND_BYTES_MAX: usize = 128 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What the last answer of a connection says.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
 /// Pause after a failed accept: the process is out of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -65,6 +70,8 @@ struct Connections<S> {
     stalled_max: Duration,
     tasks: TaskTracker,
     room: Arc<Semaphore>,
+    /// The server is about to stop.
+    notice: CancellationToken,
     /// Calls in flight may end, and then the connection does.
     ends: CancellationToken,
     /// They may not.
@@ -84,23 +91,41 @@ pub struct PortLimits {
     pub drain: Duration,
 }
 
+/// How the port is told to stop.
+#[derive(Debug)]
+pub struct Stop<F> {
+    /// The server is about to stop: answers over HTTP/1.1 say so, and their callers connect anew,
+    /// elsewhere if there is somebody who sends them there.
+    pub notice: CancellationToken,
+    /// It stops.
+    pub end: F,
+}
+
+impl<F> Stop<F> {
+    /// It stops without notice.
+    pub fn at(end: F) -> Self {
+        Self { notice: CancellationToken::new(), end }
+    }
+}
+
 /// Serves until `stop` is done, then gives calls in flight `drain` to end, and cuts what is left.
 /// Until they have ended, whoever connects still gets an answer to one request, so that `/readyz`
 /// can tell of the drain. With TLS, callers that speak none are served too: they are told so.
 pub async fn serve<S>(
     listener: TcpListener,
     stack: S,
-    stop: impl Future<Output = ()>,
+    stop: Stop<impl Future<Output = ()>>,
     limits: PortLimits,
     tls: Option<Tls>,
 ) where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let calls = Connections::new(builder(), stack.clone(), limits, tls.clone());
+    let mut calls = Connections::new(builder(), stack.clone(), limits, tls.clone());
+    calls.notice = stop.notice;
     tokio::select! {
         never = calls.accept(&listener) => match never {},
-        () = stop => {}
+        () = stop.end => {}
     }
     let mut once = builder();
     once.http1().keep_alive(false);
@@ -130,7 +155,8 @@ where
         let (ends, cut) = (CancellationToken::new(), CancellationToken::new());
         let PortLimits { connections_max, idle_max, stalled_max, .. } = limits;
         let (room, tasks) = (Arc::new(Semaphore::new(connections_max)), TaskTracker::new());
-        Self { http, stack, tls, idle_max, stalled_max, tasks, room, ends, cut }
+        let notice = CancellationToken::new();
+        Self { http, stack, tls, idle_max, stalled_max, tasks, room, notice, ends, cut }
     }
 
     async fn accept(&self, listener: &TcpListener) -> Infallible {
@@ -169,7 +195,7 @@ where
         // Small frames of live text must not wait for more.
         let _best_effort = stream.set_nodelay(true);
         let (http, stack, tls) = (self.http.clone(), self.stack.clone(), self.tls.clone());
-        let (ends, cut) = (self.ends.clone(), self.cut.clone());
+        let (ends, cut, notice) = (self.ends.clone(), self.cut.clone(), self.notice.clone());
         let (idle_max, stalled_max) = (self.idle_max, self.stalled_max);
         async move {
             // hyper's limits begin once it knows which HTTP is spoken; until then this one holds.
@@ -180,7 +206,7 @@ where
             };
             let Ok(Some(Spoken { wire, peer, clear })) = spoken else { return };
             let activity = Activity::new();
-            let service = watched(stack, activity.clone(), peer, clear);
+            let service = watched(stack, (activity.clone(), notice), peer, clear);
             let served =
                 http.serve_connection(TokioIo::new(wire), TowerToHyperService::new(service));
             tokio::pin!(served);
@@ -227,7 +253,7 @@ where
 /// What answers the calls of one connection.
 fn watched<S>(
     stack: S,
-    activity: Activity,
+    (activity, notice): (Activity, CancellationToken),
     peer: Peer,
     clear: bool,
 ) -> impl Service<http::Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
@@ -238,14 +264,21 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let stack = stack.map_request(move |mut request: http::Request<Incoming>| {
+    let stack = stack.map_future(move |call| activity.during(call));
+    tower::service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
         if clear {
             request.extensions_mut().insert(Clear);
         }
-        request.map(Body::new)
-    });
-    stack.map_future(move |call| activity.during(call))
+        let last = notice.is_cancelled() && request.version() < Version::HTTP_2;
+        let answer = stack.clone().oneshot(request.map(Body::new));
+        answer.map_ok(move |mut response| {
+            if last {
+                response.headers_mut().insert(header::CONNECTION, CLOSE);
+            }
+            response
+        })
+    })
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -288,6 +321,11 @@ mod tests {
     const ROOM: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
     const GET: &[u8] = b"\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84";
 
+    /// It is not told to stop.
+    fn never() -> Stop<std::future::Pending<()>> {
+        Stop::at(std::future::pending())
+    }
+
     /// Answers after a while, with a body of so many bytes; none: one that never comes.
     fn slow(
         wait: Duration,
@@ -323,7 +361,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = serve(listener, service, std::future::pending(), limits, None) => unreachable!(),
+            () = serve(listener, service, never(), limits, None) => unreachable!(),
             () = ticking => {}
             () = async { calling(TcpStream::connect(address).await.unwrap()).await } => {}
         }
@@ -470,13 +508,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_is_given_notice_is_answered_once_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stack = tower::service_fn(|_: Request| async { Ok(Response::default()) });
+        let drain = Duration::from_secs(1);
+        let limits = PortLimits { connections_max: 9, idle_max: IDLE, stalled_max: IDLE, drain };
+        let stop = never();
+        let notice = stop.notice.clone();
+        let calling = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let get = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+            stream.write_all(get).await.unwrap();
+            let mut answer = vec![0; 512];
+            let length = stream.read(&mut answer).await.unwrap();
+            assert!(!String::from_utf8_lossy(&answer[..length]).contains("connection: close"));
+            notice.cancel();
+            for mut stream in [stream, TcpStream::connect(address).await.unwrap()] {
+                stream.write_all(get).await.unwrap();
+                let mut rest = String::new();
+                stream.read_to_string(&mut rest).await.unwrap();
+                assert!(rest.starts_with("HTTP/1.1 200 "), "{rest}");
+                assert!(rest.contains("connection: close"), "{rest}");
+            }
+        };
+        tokio::select! {
+            () = serve(listener, stack, stop, limits, None) => unreachable!("it has no end"),
+            () = calling => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_caller_that_does_not_say_what_it_speaks_is_left() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stack = tower::service_fn(|_: Request| async { Ok(Response::default()) });
         let drain = Duration::from_secs(1);
         let limits = PortLimits { connections_max: 9, idle_max: IDLE, stalled_max: IDLE, drain };
-        let serving = serve(listener, stack, std::future::pending(), limits, None);
+        let serving = serve(listener, stack, never(), limits, None);
         let calling = async {
             for begun in [&b""[..], b"P", &PREFACE[..23], b"GET / HT"] {
                 let mut stream = TcpStream::connect(address).await.unwrap();
@@ -526,7 +595,7 @@ mod tests {
         let drain = Duration::from_secs(1);
         // One place: the next is heard when the one before has gone.
         let limits = PortLimits { connections_max: 1, idle_max: IDLE, stalled_max: IDLE, drain };
-        let serving = serve(listener, stack, std::future::pending(), limits, Some(tls));
+        let serving = serve(listener, stack, never(), limits, Some(tls));
         let calling = async {
             let begun = tokio::time::Instant::now();
             let name = || "localhost".try_into().unwrap();

@@ -2,12 +2,20 @@
 //! transaction. Only builds with the feature `faults` can; in all others each of these is nothing.
 //! Told by the variable `RUNPLANE_FAULTS`, words with commas between: `crash:POINT:N` ends the
 //! process as `kill -9` would at the N-th time it comes there, `without:GUARD` takes a guard out,
+//! `with:PART` adds a part that no version has yet,
 //! `ambiguous:PERCENT` commits so many transactions and then says that the database is away.
 
 /// True when a guard is taken out: the checker of the tests must notice.
 #[must_use]
 pub fn without(guard: &'static str) -> bool {
     told::without(guard)
+}
+
+/// True when a part is added that no version has yet.
+#[cfg(feature = "faults")]
+#[must_use]
+pub fn with(part: &'static str) -> bool {
+    told::with(part)
 }
 
 /// Ends the process here, when that is asked for.
@@ -71,6 +79,7 @@ mod told {
         /// Times that are left until the process ends at a point.
         crashes: HashMap<String, AtomicU32>,
         without: HashSet<String>,
+        with: HashSet<String>,
         ambiguous_percent: u32,
     }
 
@@ -89,6 +98,9 @@ mod told {
                 ["without", guard] => {
                     told.without.insert(guard.to_owned());
                 }
+                ["with", part] => {
+                    told.with.insert(part.to_owned());
+                }
                 ["ambiguous", percent] => told.ambiguous_percent = percent.parse().unwrap_or(0),
                 _ => tracing::error!(word, "RUNPLANE_FAULTS has a word that means nothing"),
             }
@@ -98,6 +110,10 @@ mod told {
 
     pub(super) fn without(guard: &'static str) -> bool {
         TOLD.without.contains(guard)
+    }
+
+    pub(super) fn with(part: &'static str) -> bool {
+        TOLD.with.contains(part)
     }
 
     pub(super) fn point(name: &'static str) {
@@ -137,9 +153,9 @@ mod told {
 
         #[test]
         fn faults_are_read_from_words() {
-            let told = read("crash:after_claim:3,without:epoch,ambiguous:5,odd");
+            let told = read("crash:after_claim:3,without:epoch,ambiguous:5,with:newer,odd");
             assert_eq!(told.crashes["after_claim"].load(Ordering::Relaxed), 3);
-            assert!(told.without.contains("epoch"));
+            assert!(told.without.contains("epoch") && told.with.contains("newer"));
             assert_eq!(told.ambiguous_percent, 5);
         }
     }

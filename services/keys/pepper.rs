@@ -36,6 +36,12 @@ pub fn load(auth: &AuthConfig, store: &StoreConfig) -> Result<Pepper, String> {
     Ok(Pepper::new(SecretString::from(pepper)))
 }
 
+/// The secrets file of this configuration; `None` when the pepper is kept elsewhere.
+#[must_use]
+pub fn kept_in(auth: &AuthConfig, store: &StoreConfig) -> Option<PathBuf> {
+    if auth.pepper.expose_secret().is_empty() { file(auth, store) } else { None }
+}
+
 fn file(auth: &AuthConfig, store: &StoreConfig) -> Option<PathBuf> {
     if !auth.secrets_file.as_os_str().is_empty() {
         return Some(auth.secrets_file.clone());
@@ -50,12 +56,20 @@ fn make(file: &Path) -> std::io::Result<String> {
     let mut random = [0u8; 32];
     rand::fill(&mut random);
     let text = json!({"pepper": STANDARD.encode(random)}).to_string();
+    keep(file, &text)?;
+    Ok(text)
+}
+
+/// Makes a secrets file of this text, readable by its owner only.
+///
+/// # Errors
+/// When there is one already, or it cannot be written.
+pub fn keep(file: &Path, text: &str) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut opened = options.open(file)?;
     opened.write_all(text.as_bytes())?;
-    opened.sync_all()?;
-    Ok(text)
+    opened.sync_all()
 }

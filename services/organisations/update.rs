@@ -70,10 +70,10 @@ pub(super) async fn update(
 /// Lets what was changed hold at once for the runs that wait, by the plans that projects name.
 async fn replan(tx: &Tx, plans: &Plans, row: &Organisation) -> Result<()> {
     let overrides: Overrides = serde_json::from_str(&row.limits).map_err(Error::internal)?;
-    for named in plans.names().into_iter().chain([""]) {
-        let plan = if named.is_empty() { &*row.plan } else { named };
+    for named in plans.names().into_iter().chain([String::new()]) {
+        let plan = if named.is_empty() { &*row.plan } else { &named };
         let cap = plans.limits(plan, &overrides, &Overrides::default()).concurrent_runs;
-        lanes::replan(tx, Replanned::Organisation(row.id, named), cap).await?;
+        lanes::replan(tx, Replanned::Organisation(row.id, &named), cap).await?;
     }
     Ok(())
 }

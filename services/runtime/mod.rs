@@ -30,7 +30,7 @@ use crate::kernel::address::AddressPolicy;
 use crate::kernel::models::ModelTable;
 use crate::kernel::telemetry::Meters;
 use crate::kernel::template::Templates;
-use crate::kernel::{Clock, Error, Result};
+use crate::kernel::{Clock, Error, Reread, Result};
 
 /// Finds the secret, `whsec_…`, that a project's calls to tools are signed with.
 pub type SigningSecret =
@@ -40,7 +40,7 @@ pub type SigningSecret =
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
     /// Aliases and providers.
-    pub models: ModelTable,
+    pub models: Reread<ModelTable>,
     /// Private networks that tools may call.
     pub allow_subnets: Vec<IpNet>,
     /// Milliseconds before the first retry of a model or a tool; each further one waits twice as
@@ -57,9 +57,9 @@ pub struct RuntimeConfig {
 impl RuntimeConfig {
     /// With 500 ms before the first retry and 60 s of silence, unmeasured.
     #[must_use]
-    pub fn new(models: ModelTable, allow_subnets: Vec<IpNet>) -> Self {
+    pub fn new(models: impl Into<Reread<ModelTable>>, allow_subnets: Vec<IpNet>) -> Self {
         Self {
-            models,
+            models: models.into(),
             allow_subnets,
             retry_base_ms: 500,
             model_idle_ms: 60_000,

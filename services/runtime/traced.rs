@@ -13,7 +13,7 @@ use super::said;
 use crate::kernel::telemetry::{self, Meters, TRACE, context};
 
 /// The span of one try of a model call.
-pub(super) fn chat(question: &Question<'_>, to: Spoken<'_>, captures: bool) -> Span {
+pub(super) fn chat(question: &Question<'_>, to: &Spoken, captures: bool) -> Span {
     let settings = &question.settings;
     let span = tracing::info_span!(
         target: TRACE,
@@ -44,7 +44,7 @@ pub(super) fn chat(question: &Question<'_>, to: Spoken<'_>, captures: bool) -> S
 
 /// Says what came of a try. `None`: no answer in time.
 pub(super) fn chatted(
-    (span, to): (&Span, Spoken<'_>),
+    (span, to): (&Span, &Spoken),
     outcome: Option<&Result<Answer, Failure>>,
     time: Duration,
     (meters, captures): (&Meters, bool),

@@ -1,7 +1,9 @@
 //! Builds every part once, in order, and stops them in reverse. The only file that knows all parts.
-//! Called by `main.rs`, by the demo and by tests: who calls owns the port and the end.
+//! Called by the commands, by the demo and by tests: who calls owns the port and the end.
 
+mod hooks;
 mod operate;
+mod reload;
 mod rest;
 mod services;
 
@@ -17,13 +19,16 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
+use self::hooks::{forget, health, heard, replicas, required};
 use self::operate::Operated;
+use self::reload::Replaced;
+pub use self::reload::Source;
 use self::services::{Parts, SERVED, grpc, services};
-use crate::cache::limits::{Limiter, Replicas};
+use crate::cache::limits::Limiter;
 use crate::cache::link::Link;
 use crate::cache::{Bus, Heard};
 use crate::engine::Engine;
-use crate::gateway::auth::{AuthLayer, Authenticator, Required};
+use crate::gateway::auth::{AuthLayer, Authenticator};
 use crate::gateway::dispatch::Dispatch;
 use crate::gateway::health::Health;
 use crate::gateway::idempotency::IdempotencyLayer;
@@ -31,15 +36,15 @@ use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
 use crate::gateway::rate::Gate;
 use crate::gateway::rest::{Transcoder, TranscoderOptions};
-use crate::gateway::{Dialect, port, stack, tls};
-use crate::kernel::caller::{Forget, Grant};
+use crate::gateway::{port, stack, tls};
+use crate::kernel::caller::Grant;
 use crate::kernel::config::{Config, Plans, Role, ServerConfig};
 use crate::kernel::models::ModelTable;
 use crate::kernel::telemetry::Meters;
-use crate::kernel::{Clock, Environment, Error, Pepper, Result};
+use crate::kernel::{Clock, Environment, Error, Pepper, Reread, Result};
 use crate::keys::bootstrap::Opens;
 use crate::keys::{bootstrap, pepper};
-use crate::proto::rest::{deprecation, method};
+use crate::proto::rest::deprecation;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
 use crate::upkeep::Upkeep;
@@ -58,8 +63,9 @@ pub struct Server {
     clock: Clock,
     pepper: Pepper,
     runtime: Runtime,
-    models: Arc<ModelTable>,
+    models: Reread<ModelTable>,
     link: Option<Link>,
+    source: Option<Source>,
     meters: Meters,
 }
 
@@ -81,6 +87,7 @@ impl Server {
         let meters = Meters::new(&config);
         let store = Store::open_metered(&config.store, clock.clone(), meters.clone()).await?;
         let models = ModelTable::new(config.models.clone(), config.providers.clone());
+        let models = Reread::from(models);
         let mut work = config.engine.clone();
         if config.server.role == Role::Server {
             // It beats and looks after the others' runs, but has no room for any.
@@ -108,8 +115,14 @@ impl Server {
             ..RuntimeConfig::new(models.clone(), config.egress.allow_subnets.clone())
         };
         let runtime = Runtime::new(limits, clock.clone(), signing)?;
-        let models = Arc::new(models);
-        Ok(Self { config, store, engine, clock, pepper, runtime, models, link, meters })
+        let source = None;
+        Ok(Self { config, store, engine, clock, pepper, runtime, models, link, source, meters })
+    }
+
+    /// Lets SIGHUP read the configuration again, by this source.
+    #[must_use]
+    pub fn reading(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// A new admin key for live data when the store was empty; `None` when it was not.
@@ -171,13 +184,20 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let upkeep = server.upkeep();
-    let Server { config, store, engine, clock, pepper, runtime, models, link, meters } = server;
+    let Server { config, store, engine, clock, pepper, runtime, models, .. } = server;
+    let (link, source, meters) = (server.link, server.source, server.meters);
     let (tls, reloader) = tls::load(&config.tls).await.map_err(Error::internal)?.unzip();
     let plans = plans(&config)?;
     let (authenticator, recorder) =
         Authenticator::new(store.clone(), pepper.clone(), plans.clone(), clock.clone());
     let parts =
         Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper, plans: &plans };
+    let replaced = Replaced {
+        config: config.clone(),
+        plans: plans.clone(),
+        models: models.clone(),
+        authenticator: authenticator.clone(),
+    };
     let services = services(&parts, models, forget(&authenticator, engine.bus()));
     let health = health(&store);
     meters.observe(operate::gauges(&store, &engine, link.as_ref()));
@@ -185,7 +205,8 @@ pub async fn run(
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     tell(&reporter, ServingStatus::Serving).await;
     let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
-    let [port_ends, engine_ends, calls_end, all_end] = [(); 4].map(|()| CancellationToken::new());
+    let [notice, port_ends, engine_ends, calls_end, all_end] =
+        [(); 5].map(|()| CancellationToken::new());
     let ending = port_ends.clone();
     let options = TranscoderOptions { ending, retry_ms: RETRY_MS, ..rest::options(&config)? };
     let rest = Transcoder::new(services, options);
@@ -202,11 +223,15 @@ pub async fn run(
 
     let limits = port_limits(&config.server);
     let serving = async {
-        port::serve(listener, stack, port_ends.cancelled(), limits, tls).await;
+        let address = listener.local_addr().ok().map(tracing::field::display);
+        tracing::info!(address, tls = tls.is_some(), "serving gRPC, gRPC-Web and REST");
+        let stop = port::Stop { notice: notice.clone(), end: port_ends.cancelled() };
+        port::serve(listener, stack, stop, limits, tls).await;
         // No call changes anything any more.
         calls_end.cancel();
     };
-    let reloading = reload(reloader, port_ends.clone());
+    let certifying = certify(reloader, port_ends.clone());
+    let reloading = reload::run(source, replaced, port_ends.clone());
     let working = async {
         let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
         engine.close();
@@ -226,19 +251,20 @@ pub async fn run(
     let keeping = upkeep.run(calls_end.cancelled());
     let counting = limiter.run(calls_end.clone());
     let telling = (&health, &reporter);
-    let stopping = stopping(stop, telling, [&port_ends, &engine_ends]);
-    let operating = operated.run(&all_end);
-    let beside = async { tokio::join!(reloading, noting, wiring, keeping, counting, operating) };
+    let wait = Duration::from_secs(config.server.drain_notice_seconds);
+    let stopping = stopping((stop, wait), telling, [&notice, &port_ends, &engine_ends]);
+    let operating = async { tokio::join!(certifying, reloading, operated.run(&all_end)) };
+    let beside = async { tokio::join!(noting, wiring, keeping, counting, operating) };
     let (worked, ..) = tokio::join!(moving, watching, stopping, beside);
     store.close().await;
     worked
 }
 
-/// Begins to end when `stop` is done, or the port has ended.
+/// Begins to end when `stop` is done, with notice, or the port has ended.
 async fn stopping(
-    stop: impl Future<Output = ()> + Send,
+    (stop, wait): (impl Future<Output = ()> + Send, Duration),
     (health, reporter): (&Health, &HealthReporter),
-    [port_ends, engine_ends]: [&CancellationToken; 2],
+    [notice, port_ends, engine_ends]: [&CancellationToken; 3],
 ) {
     tokio::select! {
         () = stop => {}
@@ -246,6 +272,11 @@ async fn stopping(
     }
     health.drain();
     tell(reporter, ServingStatus::NotServing).await;
+    notice.cancel();
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = port_ends.cancelled() => {}
+    }
     // Steps in flight and calls in flight end side by side: a call may wait for a run.
     port_ends.cancel();
     engine_ends.cancel();
@@ -288,39 +319,9 @@ async fn tell(reporter: &HealthReporter, status: ServingStatus) {
 }
 
 /// Looks at the certificates, where there are any.
-async fn reload(reloader: Option<tls::Reloader>, stop: CancellationToken) {
+async fn certify(reloader: Option<tls::Reloader>, stop: CancellationToken) {
     if let Some(reloader) = reloader {
         reloader.run(stop).await;
-    }
-}
-
-/// Makes this process forget a key, and tells the others.
-fn forget(authenticator: &Authenticator, bus: &Bus) -> Forget {
-    let (known, bus) = (authenticator.clone(), bus.clone());
-    Forget(Arc::new(move |public| {
-        let (known, bus) = (known.clone(), bus.clone());
-        Box::pin(async move {
-            known.forget(public.as_deref()).await;
-            bus.tell_key(public.as_deref());
-        })
-    }))
-}
-
-/// Does here what another process tells of.
-fn heard(
-    authenticator: &Authenticator,
-    engine: &Engine,
-) -> impl Fn(Heard) -> BoxFuture<'static, ()> + use<> {
-    let (known, engine) = (authenticator.clone(), engine.clone());
-    move |heard| {
-        let (known, engine) = (known.clone(), engine.clone());
-        Box::pin(async move {
-            match heard {
-                Heard::Key(public) => known.forget(public.as_deref()).await,
-                Heard::Wake => engine.wake(),
-                Heard::Cancel(run_id) => engine.cancel_heard(run_id),
-            }
-        })
     }
 }
 
@@ -338,38 +339,4 @@ async fn wiring(
     };
     let carried = bus.run(heard, stop);
     tokio::join!(linking, carried);
-}
-
-/// The method that a request calls, by the generated table.
-fn required(rest: Transcoder) -> Required {
-    Arc::new(move |dialect, request| match dialect {
-        Dialect::Rest => method(rest.find(request)?),
-        Dialect::Grpc | Dialect::GrpcWeb => method(request.uri().path()),
-    })
-}
-
-/// Tells how many processes share the limits: those that work on the store; none but this one on
-/// SQLite. The engine's heartbeat has counted them, so nobody is asked.
-fn replicas(store: &Store, engine: &Engine) -> Option<Replicas> {
-    let (store, engine) = (store.clone(), engine.clone());
-    (!store.is_exclusive()).then(|| -> Replicas {
-        Arc::new(move || {
-            let (store, engine) = (store.clone(), engine.clone());
-            Box::pin(async move {
-                if let Some(processes) = engine.processes() {
-                    return Some(processes);
-                }
-                let workers = store::workers::list(store.read()).await.ok()?;
-                u32::try_from(workers.len()).ok()
-            })
-        })
-    })
-}
-
-fn health(store: &Store) -> Health {
-    let store = store.clone();
-    Health::new(Arc::new(move || {
-        let store = store.clone();
-        Box::pin(async move { store.is_ready().await })
-    }))
 }

@@ -9,6 +9,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::agents::Agents;
 use crate::engine::Engine;
+use crate::kernel::Reread;
 use crate::kernel::caller::Forget;
 use crate::kernel::config::Plans;
 use crate::kernel::models::ModelTable;
@@ -53,7 +54,11 @@ pub(super) struct Parts<'a> {
 
 pub(super) type AllServices = Services<Runs, Agents<Runs>, Keys, Keys, Organisations, Projects>;
 
-pub(super) fn services(parts: &Parts<'_>, models: Arc<ModelTable>, forget: Forget) -> AllServices {
+pub(super) fn services(
+    parts: &Parts<'_>,
+    models: Reread<ModelTable>,
+    forget: Forget,
+) -> AllServices {
     let (store, clock) = (parts.store.clone(), parts.clock.clone());
     let cursors = Cursors::new(&parts.pepper.derive("cursors", ""));
     let runs = Arc::new(Runs {

@@ -9,6 +9,8 @@ use crate::kernel::{Error, Reason};
 const AWAY: &[&str] = &["08", "25P03", "53", "57P01", "57P02", "57P03"];
 /// SQLSTATE codes after which the same transaction may succeed: serialization failure, deadlock.
 const AGAIN: &[&str] = &["40001", "40P01"];
+/// SQLSTATE code after `lock_timeout`.
+const IN_USE: &str = "55P03";
 /// SQLite: busy, locked.
 const BUSY: &[&str] = &["5", "6", "261", "517"];
 
@@ -38,6 +40,11 @@ pub fn is_unique_violation(error: &DbErr) -> bool {
 /// True when the same transaction may succeed now.
 pub(super) fn is_again(error: &DbErr) -> bool {
     code(error).is_some_and(|code| AGAIN.contains(&code.as_str()))
+}
+
+/// True when others held what a change of the schema needs.
+pub(super) fn is_in_use(error: &DbErr) -> bool {
+    is_again(error) || code(error).is_some_and(|code| code == IN_USE)
 }
 
 /// True when the connection is of no use any more, but another may be.

@@ -27,6 +27,7 @@ pub mod reach;
 mod reader;
 pub mod retention;
 pub mod runs;
+mod schema;
 pub mod sessions;
 mod sql;
 mod sqlite;
@@ -51,6 +52,9 @@ pub use crate::kernel::config::{StoreConfig, Synchronous};
 pub use error::{database, is_unique_violation};
 pub use load::Load;
 pub use reader::Reader;
+use schema::{Scheme, scheme};
+pub use schema::{changes, migrate, pending};
+pub use sqlite::backup;
 pub use tx::Tx;
 
 use crate::kernel::telemetry::{Meters, TRACE};
@@ -92,19 +96,15 @@ impl Store {
     /// # Errors
     /// Those of [`Store::open`].
     pub async fn open_metered(config: &StoreConfig, clock: Clock, meters: Meters) -> Result<Self> {
-        let (back, load) = match config.url.split(':').next() {
-            Some("sqlite") => {
+        let (back, load) = match scheme(config)? {
+            Scheme::Sqlite => {
                 let sqlite = sqlite::Sqlite::open(config, meters.clone()).await?;
                 (Back::Sqlite(Arc::new(sqlite)), Arc::new(Load::of_queue(config)))
             }
-            Some("postgres" | "postgresql") => {
+            Scheme::Postgres => {
                 let load = Arc::new(Load::of_pool(config));
                 let postgres = postgres::Postgres::open(config, Arc::clone(&load), &meters).await?;
                 (Back::Postgres(Arc::new(postgres)), load)
-            }
-            _ => {
-                let message = "store.url must begin with sqlite: or postgres:";
-                return Err(Error::field("store.url", message));
             }
         };
         let (audited, orphaned) = (Arc::default(), Arc::default());

@@ -25,6 +25,10 @@ const ATTEMPTS_MAX: u32 = 5;
 const IDLE_IN_TRANSACTION: (&str, &str) = ("idle_in_transaction_session_timeout", "5s");
 /// Two servers that start at once change the schema one after the other: the number of the lock.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7885631)";
+/// How long a change waits for a table that others use, how often it is tried, and what is between.
+const MIGRATION_PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
+const MIGRATIONS_MAX: u32 = 30;
+const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// A pool of connections.
 #[derive(Debug)]
@@ -43,24 +47,8 @@ impl Postgres {
         load: Arc<Load>,
         meters: &Meters,
     ) -> Result<Self> {
-        let mut options = ConnectOptions::new(&config.url);
-        options
-            .max_connections(config.max_connections)
-            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
-            .connect_timeout(Duration::from_millis(config.acquire_timeout_ms))
-            .test_before_acquire_if_idle_for(Duration::from_secs(1))
-            .set_application_name("runplane")
-            .record_stmt_in_spans(false)
-            .sqlx_logging(false)
-            .map_sqlx_postgres_opts(|options| options.options([IDLE_IN_TRANSACTION]));
-        let pool = Database::connect(options).await.map_err(|error| {
-            Error::new(Reason::Unavailable, "cannot connect to the database of store.url")
-                .caused_by(error)
-        })?;
-        let tx = pool.begin().await?;
-        tx.execute_unprepared(MIGRATION_LOCK).await?;
-        migrations::run(&tx).await?;
-        tx.commit().await?;
+        let pool = connect(config, config.max_connections).await?;
+        migrate(&pool, config.migrate).await?;
         let (reader, connections) = (pool.clone().into(), config.max_connections);
         let (commits, meters) = (AtomicU64::new(0), meters.clone());
         Ok(Self { pool, reader, connections, commits, load, meters })
@@ -139,4 +127,68 @@ impl Postgres {
             tracing::warn!(%error, "cannot close the database");
         }
     }
+}
+
+/// A pool of connections.
+async fn connect(config: &StoreConfig, connections: u32) -> Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(&config.url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .connect_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .test_before_acquire_if_idle_for(Duration::from_secs(1))
+        .set_application_name("runplane")
+        .record_stmt_in_spans(false)
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(|options| options.options([IDLE_IN_TRANSACTION]));
+    Database::connect(options).await.map_err(|error| {
+        Error::new(Reason::Unavailable, "cannot connect to the database of store.url")
+            .caused_by(error)
+    })
+}
+
+/// Sees to the schema. A change of a table waits for those who use it, and whoever comes after waits
+/// behind it: so it waits a little, gives up, and comes again.
+async fn migrate(pool: &DatabaseConnection, may: bool) -> Result<Vec<String>> {
+    let mut attempt = 1;
+    loop {
+        match migrate_once(pool, may).await {
+            Err(error) if attempt < MIGRATIONS_MAX && is_in_use(&error) => {
+                tracing::info!(attempt, "the tables are in use, trying again");
+                tokio::time::sleep(MIGRATION_PAUSE).await;
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn migrate_once(pool: &DatabaseConnection, may: bool) -> Result<Vec<String>> {
+    let tx = pool.begin().await?;
+    tx.execute_unprepared(MIGRATION_LOCK).await?;
+    tx.execute_unprepared(MIGRATION_PATIENCE).await?;
+    let changed = migrations::run(&tx, may).await?;
+    tx.commit().await?;
+    Ok(changed)
+}
+
+fn is_in_use(error: &Error) -> bool {
+    error::database(error).is_some_and(error::is_in_use)
+}
+
+/// Brings the schema of a database that no store of this process has opened to its newest change;
+/// the names of the changes.
+pub(super) async fn migrate_alone(config: &StoreConfig) -> Result<Vec<String>> {
+    let pool = connect(config, 1).await?;
+    let changes = migrate(&pool, true).await;
+    pool.close().await?;
+    changes
+}
+
+/// The names of the changes that the schema lacks.
+pub(super) async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
+    let pool = connect(config, 1).await?;
+    let pending = migrations::pending(&pool).await;
+    pool.close().await?;
+    pending
 }

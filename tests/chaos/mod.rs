@@ -19,4 +19,5 @@ mod settings;
 mod stores;
 mod streams;
 mod table;
+mod upgrades;
 mod workers;

@@ -145,6 +145,11 @@ impl Program {
         self.signal("TERM");
     }
 
+    /// Asks it to read its configuration again.
+    pub fn hang_up(&self) {
+        self.signal("HUP");
+    }
+
     /// Stops it where it is, as a machine that hangs would.
     pub fn freeze(&self) {
         self.signal("STOP");

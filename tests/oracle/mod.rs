@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use runplane::gateway::port::{self, PortLimits};
+use runplane::gateway::port::{self, PortLimits, Stop};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -83,7 +83,13 @@ impl Both {
         let idle_max = Duration::from_secs(300);
         let (stalled_max, drain) = (idle_max, Duration::ZERO);
         let limits = PortLimits { connections_max: 64, idle_max, stalled_max, drain };
-        tasks.spawn(port::serve(rest, stack, stop.clone().cancelled_owned(), limits, None));
+        tasks.spawn(port::serve(
+            rest,
+            stack,
+            Stop::at(stop.clone().cancelled_owned()),
+            limits,
+            None,
+        ));
         let (grpc, upstream) = bind().await;
         let server = tonic::transport::Server::builder()
             .add_service(ProbeServiceServer::new(Prober::default()))

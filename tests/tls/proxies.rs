@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use runplane::gateway::peer::Peer;
-use runplane::gateway::port::{self, PortLimits};
+use runplane::gateway::port::{self, PortLimits, Stop};
 use runplane::gateway::{Answer, Request, Response, stack, tls};
 use runplane::kernel::Clock;
 use runplane::kernel::config::Config;
@@ -54,7 +54,13 @@ impl Echo {
             drain: Duration::ZERO,
         };
         let stop = CancellationToken::new();
-        tokio::spawn(port::serve(listener, stack, stop.clone().cancelled_owned(), limits, tls));
+        tokio::spawn(port::serve(
+            listener,
+            stack,
+            Stop::at(stop.clone().cancelled_owned()),
+            limits,
+            tls,
+        ));
         Self { url: format!("{scheme}://127.0.0.1:{port}/"), _stop: stop.drop_guard() }
     }
 

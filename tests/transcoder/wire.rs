@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use futures::{StreamExt, channel::mpsc};
-use runplane::gateway::port::{self, PortLimits};
+use runplane::gateway::port::{self, PortLimits, Stop};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,7 @@ async fn served(prober: Standard) -> Served {
     let idle_max = Duration::from_secs(300);
     let (stalled_max, drain) = (idle_max, Duration::ZERO);
     let limits = PortLimits { connections_max: 16, idle_max, stalled_max, drain };
-    tokio::spawn(port::serve(listener, server(prober, false), stopped, limits, None));
+    tokio::spawn(port::serve(listener, server(prober, false), Stop::at(stopped), limits, None));
     Served { url, stop }
 }
 

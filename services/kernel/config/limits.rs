@@ -1,10 +1,10 @@
 //! The plans, and the limits beside them. Read by `gateway/`; data only.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::kernel::Reread;
 use crate::kernel::plan::{Limits, Overrides, Plan, Rate};
 
 /// Limits beside the plans.
@@ -21,11 +21,14 @@ pub struct LimitsConfig {
     pub failed_logins: Rate,
 }
 
-/// The plans of the configuration.
+/// The plans of the configuration, which may be read again. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Plans {
-    default: Arc<(String, Plan)>,
-    plans: Arc<BTreeMap<String, Plan>>,
+pub struct Plans(Reread<Table>);
+
+#[derive(Debug)]
+struct Table {
+    default: (String, Plan),
+    plans: BTreeMap<String, Plan>,
 }
 
 impl LimitsConfig {
@@ -75,28 +78,34 @@ impl Plans {
     #[must_use]
     pub fn new(default: &str, plans: BTreeMap<String, Plan>) -> Option<Self> {
         let plan = plans.get(default)?.clone();
-        Some(Self { default: Arc::new((default.to_owned(), plan)), plans: Arc::new(plans) })
+        Some(Self(Table { default: (default.to_owned(), plan), plans }.into()))
+    }
+
+    /// Takes the place of these plans, for all who share them.
+    pub fn replace(&self, by: &Self) {
+        self.0.set(by.0.get());
     }
 
     /// What a key has, by the name of its plan and what changes it. A plan that is no more is the
     /// default.
     #[must_use]
     pub fn limits(&self, plan: &str, organisation: &Overrides, key: &Overrides) -> Limits {
-        match self.plans.get_key_value(plan) {
+        let table = self.0.get();
+        match table.plans.get_key_value(plan) {
             Some((name, plan)) => Limits::of(name, plan, organisation, key),
-            None => Limits::of(&self.default.0, &self.default.1, organisation, key),
+            None => Limits::of(&table.default.0, &table.default.1, organisation, key),
         }
     }
 
     /// True for the name of a plan.
     #[must_use]
     pub fn has(&self, plan: &str) -> bool {
-        self.plans.contains_key(plan)
+        self.0.get().plans.contains_key(plan)
     }
 
     /// The names of the plans.
     #[must_use]
-    pub fn names(&self) -> Vec<&str> {
-        self.plans.keys().map(String::as_str).collect()
+    pub fn names(&self) -> Vec<String> {
+        self.0.get().plans.keys().cloned().collect()
     }
 }

@@ -3,9 +3,11 @@
 //! knows where a value came from.
 
 mod engine;
+mod given;
 mod limits;
 mod redis;
 mod retention;
+mod secrets;
 mod server;
 mod store;
 mod telemetry;
@@ -22,6 +24,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+use self::given::Given;
 use super::plan::Plan;
 
 pub use engine::EngineConfig;
@@ -75,6 +78,8 @@ pub struct Config {
     pub models: BTreeMap<String, String>,
     /// Providers by name.
     pub providers: BTreeMap<String, ProviderConfig>,
+    #[serde(skip)]
+    given: Given,
 }
 
 /// Keys.
@@ -103,6 +108,15 @@ pub struct LogConfig {
     pub filter: String,
     /// In which form.
     pub format: LogFormat,
+}
+
+impl LogConfig {
+    /// Hands on what is right or wrong, with what to say of it.
+    fn check(&self, check: &mut impl FnMut(bool, String)) {
+        let mistake = EnvFilter::try_new(&self.filter).err();
+        let why = mistake.as_ref().map(ToString::to_string).unwrap_or_default();
+        check(mistake.is_none(), format!("log.filter: {why}"));
+    }
 }
 
 /// Form of the log.
@@ -208,14 +222,22 @@ impl Config {
         Self::read(Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(changes)))
     }
 
+    /// The keys whose values are others in another reading, with dots between their parts.
+    #[must_use]
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        self.given.changed(&other.given)
+    }
+
     fn read(figment: Figment) -> Result<Self, String> {
-        let given: Dict = figment.extract().map_err(|e| e.to_string())?;
+        let mut given: Dict = figment.extract().map_err(|e| e.to_string())?;
         let defaults = Figment::from(Toml::string(DEFAULTS)).extract();
         let defaults: Dict = defaults.map_err(|e: figment::Error| e.to_string())?;
-        let (config, mut mistakes) = lenient(given, &defaults);
+        let mut mistakes = secrets::read(&mut given, &defaults);
+        let (config, wrong) = lenient(given.clone(), &defaults);
+        mistakes.extend(wrong);
         mistakes.extend(config.iter().flat_map(Self::mistakes));
         match config {
-            Some(config) if mistakes.is_empty() => Ok(config),
+            Some(config) if mistakes.is_empty() => Ok(Self { given: Given(given), ..config }),
             _ => Err(mistakes.join("\n")),
         }
     }
@@ -245,6 +267,7 @@ impl Config {
             "server.role must be all on SQLite, which one process has for itself".into(),
         );
         self.redis.check(&mut check);
+        self.log.check(&mut check);
         self.limits.check(&self.plans, &mut check);
         self.admin.check(&mut check);
         self.telemetry.check(&mut check);

@@ -23,6 +23,8 @@ pub struct ServerConfig {
     pub body_bytes_max: usize,
     /// Most seconds of one call.
     pub deadline_seconds_max: u64,
+    /// Seconds that the server goes on, not ready, when it is told to stop.
+    pub drain_notice_seconds: u64,
     /// Seconds that calls in flight get when the server stops.
     pub drain_seconds: u64,
     /// Origins whose pages may call; `*` is any.
@@ -82,6 +84,13 @@ impl ServerConfig {
         check(
             (1024..=1 << 30).contains(&self.body_bytes_max),
             format!("server.body_bytes_max is {}, must be 1024 to 2^30", self.body_bytes_max),
+        );
+        check(
+            self.drain_notice_seconds <= 300,
+            format!(
+                "server.drain_notice_seconds is {}, must be 0 to 300",
+                self.drain_notice_seconds
+            ),
         );
         check(
             self.deadline_seconds_max > 0,

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct StoreConfig {
     /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`. Default `sqlite:runplane.db`.
     pub url: String,
+    /// True brings the schema to the newest change at the start. Default true.
+    pub migrate: bool,
     /// SQLite: connections that read. Default 4.
     pub read_connections: u32,
     /// Postgres: connections in all. Default 16.
@@ -59,6 +61,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             url: "sqlite:runplane.db".to_owned(),
+            migrate: true,
             read_connections: 4,
             max_connections: 16,
             synchronous: Synchronous::Full,
@@ -75,6 +78,7 @@ impl fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreConfig")
             .field("url", &without_password(&self.url))
+            .field("migrate", &self.migrate)
             .field("read_connections", &self.read_connections)
             .field("max_connections", &self.max_connections)
             .field("synchronous", &self.synchronous)

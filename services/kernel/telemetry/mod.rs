@@ -64,13 +64,13 @@ pub fn init(config: &Config) -> Result<Telemetry, String> {
 }
 
 impl Telemetry {
-    /// From now on what passes this filter is logged.
-    ///
-    /// # Errors
-    /// When it is no filter; the one before stays.
-    pub fn reload(&self, filter: &str) -> Result<(), String> {
-        let filter = logs::filter(filter)?;
-        self.log.reload(filter).map_err(|error| format!("log: {error}"))
+    /// Changes what is logged: takes a filter, and refuses what is none.
+    pub fn refilter(&self) -> impl Fn(&str) -> Result<(), String> + Send + Sync + use<> {
+        let log = self.log.clone();
+        move |filter| {
+            let filter = logs::filter(filter)?;
+            log.reload(filter).map_err(|error| format!("log: {error}"))
+        }
     }
 
     /// Sends the spans that are left, within a second; what has not been sent by then is lost.

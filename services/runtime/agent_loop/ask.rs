@@ -98,11 +98,11 @@ impl Claim<'_> {
                 self.attempt.journal.token(&message_id, shown, piece);
                 shown += piece.len();
             };
-            let (span, begun) = (traced::chat(&question, to, captures), Instant::now());
+            let (span, begun) = (traced::chat(&question, &to, captures), Instant::now());
             let answer = self.shared.models.answer(&question, &mut sink).instrument(span.clone());
             let answered = timeout(Duration::from_secs(limit.into()), answer).await;
             let (came, time) = (answered.as_ref().ok(), begun.elapsed());
-            traced::chatted((&span, to), came, time, (&self.shared.meters, captures));
+            traced::chatted((&span, &to), came, time, (&self.shared.meters, captures));
             drop(span);
             let failure = match answered {
                 Ok(Ok(answer)) => return Ok((message_id, answer)),

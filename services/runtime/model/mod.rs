@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 pub(crate) use self::genai::Providers;
 use super::record::{Asked, Finish, ToolResult};
 use crate::engine::attempt::Pinned;
+use crate::kernel::Reread;
 use crate::kernel::models::{ModelTable, Target};
 use crate::kernel::spec::{ModelSettings, Tool};
 use crate::kernel::template::Templates;
@@ -80,12 +81,12 @@ pub(crate) struct Answer {
 }
 
 /// Whom a question goes to, as traces and metrics name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Spoken<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spoken {
     /// Kind of the provider.
     pub(crate) provider: &'static str,
     /// Model, in the provider's words.
-    pub(crate) model: &'a str,
+    pub(crate) model: String,
 }
 
 /// Why it stopped, in the words of the GenAI conventions.
@@ -125,26 +126,31 @@ pub(crate) type Sink<'a> = &'a mut (dyn FnMut(&str) + Send);
 
 /// All models that an agent may name.
 pub(crate) struct Models {
-    table: ModelTable,
+    table: Reread<ModelTable>,
     templates: Templates,
     providers: Providers,
 }
 
 impl Models {
     /// The models of the table.
-    pub(crate) fn new(table: ModelTable, templates: Templates, providers: Providers) -> Self {
+    pub(crate) fn new(
+        table: Reread<ModelTable>,
+        templates: Templates,
+        providers: Providers,
+    ) -> Self {
         Self { table, templates, providers }
     }
 
     /// Whom the name of a model stands for.
-    pub(crate) fn spoken<'a>(&'a self, name: &'a str) -> Spoken<'a> {
-        match self.table.resolve(name) {
+    pub(crate) fn spoken(&self, name: &str) -> Spoken {
+        let (provider, model) = match self.table.get().resolve(name) {
             Ok(Target::Provider { provider, model, .. }) => {
-                Spoken { provider: provider.kind.as_str(), model }
+                (provider.kind.as_str(), model.to_owned())
             }
-            Ok(Target::Sim) => Spoken { provider: "sim", model: name },
-            Err(_) => Spoken { provider: "unknown", model: name },
-        }
+            Ok(Target::Sim) => ("sim", name.to_owned()),
+            Err(_) => ("unknown", name.to_owned()),
+        };
+        Spoken { provider, model }
     }
 
     /// Asks the model that the run's agent names.
@@ -153,7 +159,8 @@ impl Models {
         question: &Question<'_>,
         sink: Sink<'_>,
     ) -> Result<Answer, Failure> {
-        let target = self.table.resolve(&question.run.spec.model);
+        let table = self.table.get();
+        let target = table.resolve(&question.run.spec.model);
         match target.map_err(|error| Failure::lasting(error.message))? {
             Target::Sim => sim::answer(&self.templates, question, sink).await,
             Target::Provider { name, provider, model } => {

@@ -1,5 +1,7 @@
-//! The changes of the schema, one file per change, run by `Store::open` inside one transaction. A
-//! change that has been released is never edited: the next one is a new file.
+//! The changes of the schema, one file per change, run in one transaction. A change that has been
+//! released is never edited: the next one is a new file. Changes add, so that the version before
+//! goes on beside the new one and can come back; what nobody uses any more is taken away by a later
+//! version, which says so in `schema_needs`. Used by `store/` alone.
 
 mod m0001_projects_and_keys;
 mod m0002_agents;
@@ -8,8 +10,9 @@ mod m0004_engine;
 mod m0005_tenancy;
 mod m0006_replicas;
 mod m0007_traces;
-
-use std::collections::HashSet;
+mod m0008_upgrades;
+#[cfg(feature = "faults")]
+mod newer;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
@@ -22,7 +25,8 @@ struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
+        #[cfg_attr(not(feature = "faults"), expect(unused_mut, reason = "tests add one"))]
+        let mut all: Vec<Box<dyn MigrationTrait>> = vec![
             Box::new(m0001_projects_and_keys::Migration),
             Box::new(m0002_agents::Migration),
             Box::new(m0003_runs::Migration),
@@ -30,24 +34,88 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_tenancy::Migration),
             Box::new(m0006_replicas::Migration),
             Box::new(m0007_traces::Migration),
-        ]
+            Box::new(m0008_upgrades::Migration),
+        ];
+        #[cfg(feature = "faults")]
+        if newer::is_there() {
+            all.push(Box::new(newer::Migration));
+        }
+        all
     }
 }
 
-/// Brings the schema to the newest change. Refuses a database that a newer version has changed.
-pub(super) async fn run(tx: &DatabaseTransaction) -> Result<()> {
-    let known: HashSet<String> =
-        Migrator::migrations().iter().map(|change| change.name().to_owned()).collect();
-    let applied = Migrator::get_migration_models(tx).await?;
-    if let Some(newer) = applied.iter().find(|model| !known.contains(&model.version)) {
+/// Brings the schema to the newest change, when it `may`; the names of what was changed. A schema
+/// that a newer version has changed is left as it is, when that goes on with this version.
+///
+/// # Errors
+/// `unavailable` when changes are missing that may not be made here, and for a schema that needs a
+/// newer version.
+pub(super) async fn run(tx: &DatabaseTransaction, may: bool) -> Result<Vec<String>> {
+    let applied = applied(tx).await?;
+    let missing = missing(&applied);
+    if let Some(newer) = applied.iter().find(|name| !names().contains(name)) {
+        let need = needed(tx).await?;
+        if names().contains(&need) && missing.is_empty() {
+            tracing::info!(change = newer, "a newer version has changed the database");
+            return Ok(missing);
+        }
         let message = format!(
-            "the database has the change {}, unknown to this version; start a newer version",
-            newer.version
+            "the database has the change {newer}, unknown to this version; start a newer version"
         );
         return Err(Error::new(Reason::Unavailable, message));
     }
-    Migrator::up(tx, None).await?;
-    Ok(())
+    if !may && !missing.is_empty() {
+        let message = format!(
+            "the database lacks {}, and store.migrate is false; run `runplane migrate`",
+            missing.join(", ")
+        );
+        return Err(Error::new(Reason::Unavailable, message));
+    }
+    if !missing.is_empty() {
+        Migrator::up(tx, None).await?;
+        tracing::info!(changes = missing.join(", "), "the schema of the database was changed");
+    }
+    Ok(missing)
+}
+
+/// The names of the changes that the database lacks, oldest first.
+pub(super) async fn pending(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
+    Ok(missing(&applied(conn).await?))
+}
+
+/// The names of all changes, oldest first.
+pub(super) fn names() -> Vec<String> {
+    Migrator::migrations().iter().map(|change| change.name().to_owned()).collect()
+}
+
+fn missing(applied: &[String]) -> Vec<String> {
+    names().into_iter().filter(|name| !applied.contains(name)).collect()
+}
+
+/// The changes that the database has; none when nothing has ever been changed.
+async fn applied(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
+    let backend = conn.get_database_backend();
+    let there = match backend {
+        DbBackend::Sqlite => {
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'"
+        }
+        _ => "SELECT 1 WHERE to_regclass('seaql_migrations') IS NOT NULL",
+    };
+    if conn.query_one_raw(Statement::from_string(backend, there)).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let names = "SELECT version FROM seaql_migrations ORDER BY version";
+    let rows = conn.query_all_raw(Statement::from_string(backend, names)).await?;
+    Ok(rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, DbErr>>()?)
+}
+
+/// The newest change that a program must know to work with the database.
+async fn needed(conn: &impl ConnectionTrait) -> Result<String> {
+    let sql =
+        Statement::from_string(conn.get_database_backend(), "SELECT change FROM schema_needs");
+    let row = conn.query_one_raw(sql).await?;
+    let row = row.ok_or_else(|| Error::internal("schema_needs is empty"))?;
+    Ok(row.try_get_by_index(0)?)
 }
 
 /// Runs statements written once for both databases, one after the other: `{uuid}` and `{bytes}`

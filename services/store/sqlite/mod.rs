@@ -1,6 +1,7 @@
 //! The store on SQLite: one file, held by one process; one writer whose jobs share commits, and a
 //! pool of readers. Used by `store/mod.rs` alone.
 
+pub mod backup;
 mod lock;
 mod readers;
 mod writer;
@@ -33,19 +34,8 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     pub(super) async fn open(config: &StoreConfig, meters: Meters) -> Result<Self> {
-        let parsed = SqliteConnectOptions::from_str(&config.url)
-            .map_err(|error| Error::field("store.url", format!("store.url: {error}")))?;
-        let file = parsed.get_filename().to_owned();
-        if config.url.contains(":memory:") || config.url.contains("mode=memory") {
-            return Err(Error::field("store.url", "store.url must name a file"));
-        }
-        make_folder(&file)?;
-        let lock = FileLock::take(&file)?;
-        let writing = connect(config).await?;
-        let tx = writing.begin().await?;
-        migrations::run(&tx).await?;
-        tx.commit().await?;
-        let options = settings(config, parsed)
+        let Opened { lock, writing, .. } = opened(config, config.migrate).await?;
+        let options = settings(config, parsed(config)?)
             .pragma("query_only", "on")
             .row_buffer_size(ROWS)
             .disable_statement_logging();
@@ -77,6 +67,59 @@ impl Sqlite {
         self.reader.close().await;
         self.writer.close().await;
     }
+}
+
+/// The file, with the schema that it needs.
+struct Opened {
+    lock: FileLock,
+    writing: DatabaseConnection,
+    changes: Vec<String>,
+}
+
+async fn opened(config: &StoreConfig, may_migrate: bool) -> Result<Opened> {
+    let file = parsed(config)?.get_filename().to_owned();
+    make_folder(&file)?;
+    let lock = FileLock::take(&file)?;
+    let writing = connect(config).await?;
+    let tx = writing.begin().await?;
+    let changes = migrations::run(&tx, may_migrate).await?;
+    tx.commit().await?;
+    Ok(Opened { lock, writing, changes })
+}
+
+/// Brings the schema to its newest change, while no server has the file; the names of the changes.
+pub(super) async fn migrate(config: &StoreConfig) -> Result<Vec<String>> {
+    let Opened { lock: _held, writing, changes } = opened(config, true).await?;
+    writing.close().await?;
+    Ok(changes)
+}
+
+/// The names of the changes that the schema lacks. A server may have the file.
+pub(super) async fn pending(config: &StoreConfig) -> Result<Vec<String>> {
+    let parsed = parsed(config)?;
+    if !parsed.get_filename().exists() {
+        return Ok(migrations::names());
+    }
+    let mut options = ConnectOptions::new(&config.url);
+    options.max_connections(1).sqlx_logging(false).map_sqlx_sqlite_opts(read_only);
+    let conn = Database::connect(options).await.map_err(not_opened)?;
+    let pending = migrations::pending(&conn).await;
+    conn.close().await?;
+    pending
+}
+
+/// A connection beside the server's, if there is one: it takes no lock and changes nothing.
+fn read_only(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options.read_only(true).create_if_missing(false).busy_timeout(Duration::from_secs(5))
+}
+
+/// The options of `store.url`, which names a file.
+fn parsed(config: &StoreConfig) -> Result<SqliteConnectOptions> {
+    if config.url.contains(":memory:") || config.url.contains("mode=memory") {
+        return Err(Error::field("store.url", "store.url must name a file"));
+    }
+    SqliteConnectOptions::from_str(&config.url)
+        .map_err(|error| Error::field("store.url", format!("store.url: {error}")))
 }
 
 /// Opens the connection that writes, which stays for ever.

@@ -149,8 +149,8 @@ async fn connect(config: &StoreConfig, connections: u32) -> Result<DatabaseConne
     })
 }
 
-/// Sees to the schema. A change of a table waits for those who use it, and whoever comes after waits
-/// behind it: so it waits a little, gives up, and comes again.
+/// Sees to the schema. A change of a table waits for those who use it, and whoever comes after
+/// waits behind it: so it waits a little, gives up, and comes again.
 async fn migrate(pool: &DatabaseConnection, may: bool) -> Result<Vec<String>> {
     let mut attempt = 1;
     loop {

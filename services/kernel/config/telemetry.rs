@@ -92,8 +92,8 @@ impl TelemetryConfig {
         check(
             !self.is_on() || url.is_ok_and(known),
             // Not shown: there may be a password in it.
-            "telemetry.otlp_endpoint must be a URL that begins with http:// or https://, and has no \
-             password: that belongs into otlp_headers"
+            "telemetry.otlp_endpoint must be a URL that begins with http:// or https://, and have \
+             no password: that belongs into otlp_headers"
                 .into(),
         );
         check(

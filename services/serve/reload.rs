@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::plans;
@@ -81,8 +82,10 @@ impl Replaced {
     async fn by(&mut self, source: &Source) -> std::result::Result<Vec<String>, String> {
         let read = Arc::clone(&source.read);
         // A file may be slow to come.
-        let read = tokio::task::spawn_blocking(move || read()).await;
-        let config = read.map_err(|error| error.to_string())??;
+        let mut reading = JoinSet::new();
+        reading.spawn_blocking(move || read());
+        let read = reading.join_next().await.and_then(std::result::Result::ok);
+        let config = read.ok_or("reading it panicked")??;
         let plans = plans(&config).map_err(|error| error.message)?;
         (source.filter)(&config.log.filter)?;
         let changed = self.config.changed(&config);

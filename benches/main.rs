@@ -131,7 +131,11 @@ async fn command(arguments: Arguments) -> Outcome<()> {
         Some(Child::Model) => return peers::serve_model().await,
         Some(Child::Peers(options)) => {
             let folder = folder(arguments.folder.as_ref())?;
-            return peers::measure(options, folder.path()).await;
+            return tokio::select! {
+                done = peers::measure(options, folder.path()) => done,
+                // The peers have groups of their own, which hear of no interrupt.
+                _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+            };
         }
         None => {}
     }

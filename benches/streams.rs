@@ -143,8 +143,9 @@ async fn lags(stream: TcpStream) -> Outcome<Vec<i64>> {
     let mut lags = Vec::new();
     while Instant::now() < end {
         let Some(line) = timeout(WATCHED, lines.next_line()).await?? else { break };
-        let Ok(mut event) = serde_json::from_str::<Value>(&line) else { continue };
-        let event = event["result"].take();
+        // The length of a chunk may be a number in JSON, too.
+        let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
+        let Some(event) = line.get("result") else { continue };
         if event["type"] == "token" {
             let made: Timestamp = serde_json::from_value(event["created_at"].clone())?;
             lags.push(clock.now().0 - made.0);

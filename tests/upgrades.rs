@@ -2,7 +2,10 @@
 //! the one before it, what it has taken away does. `with:newer` and `with:newest` make the program
 //! take itself for a version to come. Both at once, under load: `chaos/upgrades.rs`.
 
+use std::time::{Duration, Instant};
+
 use runplane::store;
+use sea_orm::{ConnectionTrait, Database, TransactionTrait};
 use serde_json::json;
 
 use crate::harness::databases::{Place, postgres_place, sqlite_place};
@@ -83,4 +86,30 @@ async fn a_process_that_may_not_migrate_waits_for_who_may() {
         assert!(store::pending(&config).await.expect("an answer").is_empty());
         end(waits).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_waits_for_a_long_reader_and_nobody_waits_behind_it() {
+    let (config, _place) = postgres_place(None).await;
+    store::migrate(&config).await.expect("the schema");
+    let database = Database::connect(&config.url).await.expect("a connection");
+    let reader = database.begin().await.expect("a transaction");
+    reader.execute_unprepared("SELECT count(*) FROM runs").await.expect("an answer");
+    let mut newer = program(&config, "with:newer");
+    let logged = newer.logged_from_the_start();
+    let other = async {
+        logged.with("the tables are in use", 2).await;
+        // It wants the table for itself, and has given way.
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            let begun = Instant::now();
+            database.execute_unprepared("SELECT count(*) FROM runs").await.expect("an answer");
+            slowest = slowest.max(begun.elapsed());
+        }
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+        reader.commit().await.expect("it ends");
+    };
+    let (api, ()) = tokio::join!(newer.start(), other);
+    assert_eq!(api.get("/readyz").await.0, 200);
+    end(newer).await;
 }

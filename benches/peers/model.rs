@@ -26,6 +26,8 @@ use crate::Outcome;
 /// A piece of the model's text: whoever has it has an answer.
 pub(super) const PIECE: &str = "pong ";
 
+const USAGE: &str = r#""usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}"#;
+
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// The running model. It ends when this is dropped.
@@ -137,16 +139,16 @@ fn events_of(body: Body) -> Response {
 
 fn whole(count: usize) -> Response {
     let text = PIECE.repeat(count);
-    let body = format!(
-        r#"{{"id":"chatcmpl-bench","object":"chat.completion","created":1,"model":"bench","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}}}"#
-    );
+    let head = r#"{"id":"chatcmpl-bench","object":"chat.completion","created":1,"model":"bench","#;
+    let message = format!(r#"{{"role":"assistant","content":"{text}"}}"#);
+    let choice = format!(r#"{{"index":0,"message":{message},"finish_reason":"stop"}}"#);
+    let body = format!("{head}\"choices\":[{choice}],{USAGE}}}");
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 fn chunk(choices: &str, usage: &str) -> String {
-    format!(
-        r#"data: {{"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1,"model":"bench","choices":[{choices}]{usage}}}"#
-    ) + "\n\n"
+    let head = r#"data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1,"#;
+    format!("{head}\"model\":\"bench\",\"choices\":[{choices}]{usage}}}\n\n")
 }
 
 fn opening() -> String {
@@ -160,8 +162,7 @@ fn piece() -> String {
 fn closing(tells_usage: bool) -> Vec<String> {
     let mut events = vec![chunk(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#, "")];
     if tells_usage {
-        let usage = r#","usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}"#;
-        events.push(chunk("", usage));
+        events.push(chunk("", &format!(",{USAGE}")));
     }
     events.push("data: [DONE]\n\n".to_owned());
     events

@@ -59,9 +59,10 @@ fn all(rows: &[Row]) -> String {
     ];
     let cells: Vec<_> = rows.iter().map(|row| cells(&row.peer, &row.figures)).collect();
     let title = format!(
-        "One server at a time, on one core, the load and the model on the other. A streamed run has \
-         {PIECES} pieces of text; Runplane sends what comes within 20 ms as one event. Memory is the proportional share (PSS) of the server and its \
-         children; open streams are {OPEN}, each with a live run of its own."
+        "One server at a time, on one core, the load and the model on the other. A streamed run \
+         has {PIECES} pieces of text; Runplane sends what comes within 20 ms as one event. Memory \
+         is the proportional share (PSS) of the server and its children; open streams are {OPEN}, \
+         each with a live run of its own."
     );
     table(&title, &head.iter().map(String::as_str).collect::<Vec<_>>(), &cells)
 }

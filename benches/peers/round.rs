@@ -25,6 +25,8 @@ pub(super) const PIECES: usize = 20;
 pub(super) const OPEN: usize = 100;
 /// Runs whose first event is waited for, one after the other.
 const FIRSTS: usize = 200;
+/// Of each kind, before anything is measured.
+const WARM: usize = 5;
 const SETTLED: Duration = Duration::from_secs(2);
 const OPEN_MAX: Duration = Duration::from_secs(20);
 /// Most time that the last answers of a load may take.
@@ -152,7 +154,7 @@ impl Measured<'_> {
         let mut client = Client::new(&self.running.address);
         let stream = self.stream(&format!("bench:{PIECES}"));
         for request in [self.request(&self.peer.run, "bench:1"), stream] {
-            for _ in 0..20 {
+            for _ in 0..WARM {
                 let body = timeout(LATE_MAX, client.body(&request)).await??;
                 let text = String::from_utf8_lossy(&body);
                 if !text.contains(PIECE.trim_end()) {

@@ -125,7 +125,7 @@ impl Worker {
     /// Takes runs for the free slots; true when more may be had at once.
     async fn take(&mut self) -> bool {
         let free = self.engine.config().concurrent_runs.saturating_sub(self.engine.slots().count());
-        if free == 0 {
+        if free == 0 || !self.engine.inner.takes.load(Ordering::Relaxed) {
             return false;
         }
         match self.engine.claim(self.id, free).await {

@@ -212,7 +212,7 @@ pub async fn run(
     let rest = Transcoder::new(services, options);
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
-    let inner = inner.deprecating(deprecation).describing(Pages::new()?);
+    let inner = inner.deprecating(deprecation).describing(Pages::default());
     let heard = heard(&authenticator, &engine);
     let limiter = Limiter::new(link.clone(), clock.clone(), replicas(&store, &engine));
     limiter.start().await;
@@ -252,7 +252,7 @@ pub async fn run(
     let counting = limiter.run(calls_end.clone());
     let telling = (&health, &reporter);
     let wait = Duration::from_secs(config.server.drain_notice_seconds);
-    let stopping = stopping((stop, wait), telling, [&notice, &port_ends, &engine_ends]);
+    let stopping = stopping((stop, wait), (telling, &engine), [&notice, &port_ends, &engine_ends]);
     let operating = async { tokio::join!(certifying, reloading, operated.run(&all_end)) };
     let beside = async { tokio::join!(noting, wiring, keeping, counting, operating) };
     let (worked, ..) = tokio::join!(moving, watching, stopping, beside);
@@ -263,7 +263,7 @@ pub async fn run(
 /// Begins to end when `stop` is done, with notice, or the port has ended.
 async fn stopping(
     (stop, wait): (impl Future<Output = ()> + Send, Duration),
-    (health, reporter): (&Health, &HealthReporter),
+    ((health, reporter), engine): ((&Health, &HealthReporter), &Engine),
     [notice, port_ends, engine_ends]: [&CancellationToken; 3],
 ) {
     tokio::select! {
@@ -273,6 +273,10 @@ async fn stopping(
     health.drain();
     tell(reporter, ServingStatus::NotServing).await;
     notice.cancel();
+    if engine.processes().is_some_and(|count| count > 1) {
+        // What began now would be cut off soon, and begin again elsewhere.
+        engine.takes(false);
+    }
     tokio::select! {
         () = tokio::time::sleep(wait) => {}
         () = port_ends.cancelled() => {}

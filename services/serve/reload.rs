@@ -1,8 +1,10 @@
 //! SIGHUP: the configuration is read again, and what may change while the server runs then holds:
 //! the log's filter, plans, models and providers with their keys. All of it or, with a mistake,
-//! nothing. Run by `serve/mod.rs`; certificates have a way of their own (`gateway/tls.rs`).
+//! nothing. Run by `serve/mod.rs`; certificates have a way of their own (`gateway/tls.rs`), which
+//! hears the same signal and does not ask whether the configuration was right.
 
 use std::fmt;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,7 @@ use crate::kernel::{Error, Reread, Result};
 const RELOADED: &[&str] = &["log.filter", "limits.plan", "plans.", "models.", "providers."];
 
 /// Reads the configuration; all mistakes, one a line.
-type Read = Box<dyn Fn() -> std::result::Result<Config, String> + Send + Sync>;
+type Read = Arc<dyn Fn() -> std::result::Result<Config, String> + Send + Sync>;
 /// Takes the log's filter.
 type Filter = Box<dyn Fn(&str) -> std::result::Result<(), String> + Send + Sync>;
 
@@ -47,7 +49,7 @@ impl Source {
         filter: impl Fn(&str) -> std::result::Result<(), String> + Send + Sync + 'static,
     ) -> Result<Self> {
         let hangup = signal(SignalKind::hangup()).map_err(Error::internal)?;
-        Ok(Self { read: Box::new(read), filter: Box::new(filter), hangup })
+        Ok(Self { read: Arc::new(read), filter: Box::new(filter), hangup })
     }
 }
 
@@ -77,7 +79,10 @@ pub(super) async fn run(source: Option<Source>, mut replaced: Replaced, end: Can
 impl Replaced {
     /// Reads again, and replaces; the keys that have changed.
     async fn by(&mut self, source: &Source) -> std::result::Result<Vec<String>, String> {
-        let config = (source.read)()?;
+        let read = Arc::clone(&source.read);
+        // A file may be slow to come.
+        let read = tokio::task::spawn_blocking(move || read()).await;
+        let config = read.map_err(|error| error.to_string())??;
         let plans = plans(&config).map_err(|error| error.message)?;
         (source.filter)(&config.log.filter)?;
         let changed = self.config.changed(&config);

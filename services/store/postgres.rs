@@ -25,10 +25,11 @@ const ATTEMPTS_MAX: u32 = 5;
 const IDLE_IN_TRANSACTION: (&str, &str) = ("idle_in_transaction_session_timeout", "5s");
 /// Two servers that start at once change the schema one after the other: the number of the lock.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7885631)";
-/// How long a change waits for a table that others use, how often it is tried, and what is between.
-const MIGRATION_PATIENCE: &str = "SET LOCAL lock_timeout = '2s'";
-const MIGRATIONS_MAX: u32 = 30;
-const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
+/// How long a change waits for a table that others use, and everybody behind it; how often it is
+/// tried, and the milliseconds between.
+const MIGRATION_PATIENCE: &str = "SET LOCAL lock_timeout = '250ms'";
+const MIGRATIONS_MAX: u32 = 300;
+const MIGRATION_PAUSE_MS: std::ops::Range<u64> = 500..1500;
 
 /// A pool of connections.
 #[derive(Debug)]
@@ -82,8 +83,9 @@ impl Postgres {
         F: for<'t> Fn(&'t Tx) -> Work<'t, T> + Send + Sync,
     {
         let begun = Instant::now();
-        let tx = Tx::new(self.begin().await?);
+        let opened = self.begin().await;
         self.meters.waited(begun.elapsed());
+        let tx = Tx::new(opened?);
         match guarded(name, job, &tx).await {
             Ok(value) => {
                 tx.commit().await?;
@@ -147,15 +149,16 @@ async fn connect(config: &StoreConfig, connections: u32) -> Result<DatabaseConne
     })
 }
 
-/// Sees to the schema. A change of a table waits for those who use it, and whoever comes after waits
-/// behind it: so it waits a little, gives up, and comes again.
+/// Sees to the schema. A change of a table waits for those who use it, and whoever comes after
+/// waits behind it: so it waits a little, gives up, and comes again.
 async fn migrate(pool: &DatabaseConnection, may: bool) -> Result<Vec<String>> {
     let mut attempt = 1;
     loop {
         match migrate_once(pool, may).await {
             Err(error) if attempt < MIGRATIONS_MAX && is_in_use(&error) => {
                 tracing::info!(attempt, "the tables are in use, trying again");
-                tokio::time::sleep(MIGRATION_PAUSE).await;
+                let pause = Duration::from_millis(rand::random_range(MIGRATION_PAUSE_MS));
+                tokio::time::sleep(pause).await;
                 attempt += 1;
             }
             outcome => return outcome,

@@ -44,6 +44,8 @@ pub struct Program {
     pub faults: String,
     /// Where it serves; `None` while it does not.
     pub url: watch::Sender<Option<String>>,
+    /// Where the next start is to log.
+    watched: Option<Lines>,
     child: Option<Child>,
     key: String,
     folder: TempDir,
@@ -81,7 +83,8 @@ impl Program {
         std::fs::write(&config, text.to_string()).expect("the configuration is written");
         let (url, child, key) = (watch::Sender::new(None), None, String::new());
         let (printed, logged) = (Lines::default(), Lines::default());
-        Self { config, printed, logged, faults: String::new(), url, child, key, folder }
+        let (faults, watched) = (String::new(), None);
+        Self { config, printed, logged, faults, url, watched, child, key, folder }
     }
 
     /// Where its data is.
@@ -108,7 +111,8 @@ impl Program {
         command.env("RUNPLANE_FAULTS", &self.faults);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir(self.folder());
         let mut child = command.spawn().expect("the program starts");
-        (self.printed, self.logged) = (Lines::default(), Lines::default());
+        self.printed = Lines::default();
+        self.logged = self.watched.take().unwrap_or_default();
         let _printing = self.printed.read(child.stdout.take().expect("an output"));
         let (tell, told) = watch::channel(None);
         let _logging = self.logged.read_and_tell(child.stderr.take().expect("logs"), tell);
@@ -143,6 +147,13 @@ impl Program {
     /// Asks it to end.
     pub fn terminate(&self) {
         self.signal("TERM");
+    }
+
+    /// What it will log from its next start on, to be read while it starts.
+    pub fn logged_from_the_start(&mut self) -> Lines {
+        let lines = Lines::default();
+        self.watched = Some(lines.clone());
+        lines
     }
 
     /// Asks it to read its configuration again.

@@ -5,6 +5,7 @@ import sys
 
 import alarms
 import image
+import live
 import pods
 import program
 import schemas
@@ -20,6 +21,7 @@ def main():
     pods.check(ledger)
     values.check(ledger)
     program.check(ledger)
+    live.check(ledger)
     alarms.check(ledger)
     image.check(ledger)
     print(f"\n== helm/ rendered by Helm {engine()}\n")

@@ -139,7 +139,8 @@ def compose_is_as_it_should_be():
                 faults.append(f"{name} waits for the health of {other}, which tells none")
         named = [volume.split(":")[0] for volume in service.get("volumes", [])]
         faults += [f"{name}: the volume {volume} is not there" for volume in named if volume not in file["volumes"]]
-        faults += [f"{name}: the config {c['source']} is not there" for c in service.get("configs", []) if c["source"] not in file["configs"]]
+        configs = [config["source"] for config in service.get("configs", [])]
+        faults += [f"{name}: the config {config} is not there" for config in configs if config not in file["configs"]]
         for port in service.get("ports", []):
             if not port.startswith("127.0.0.1:"):
                 faults.append(f"{name}: {port} is open to the network")

@@ -28,7 +28,7 @@ def no_secret_shows(manifests, values):
     kept = [base64.b64decode(data).decode() for m in of_kind(manifests, "Secret") for data in m["data"].values()]
     none(f"no Secret keeps {secret}" for secret in secrets if secret not in kept)
     assert bool(kept) == bool(secrets), "a Secret without a secret of the values"
-    return f"{len(secrets)} secrets in {len(open_ones)} other manifests"
+    return f"{len(secrets)} secrets {len(open_ones)} other manifests"
 
 
 def secret_files_are_there(manifests, _values):
@@ -218,7 +218,7 @@ def named_well(manifests, _values):
     for manifest in manifests:
         meta = manifest["metadata"]
         assert meta["namespace"] == NAMESPACE, named(manifest)
-        want = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"}
+        want = {*(f"app.kubernetes.io/{name}" for name in ("name", "instance", "version", "managed-by")), "helm.sh/chart"}
         assert want <= meta["labels"].keys(), f"{named(manifest)}: {sorted(meta['labels'])}"
     return f"{len(manifests)} manifests"
 

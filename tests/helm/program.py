@@ -1,5 +1,5 @@
-"""Asks the program itself whether it takes what the chart renders: file and environment of each pod, by `runplane check`. Called by
-`gate.py`."""
+"""Asks the program itself whether it takes what the chart renders: file and environment of each pod, by `runplane check`. Called
+by `gate.py`; `live.py` starts it."""
 
 import os
 import subprocess
@@ -26,25 +26,31 @@ def program():
     return path
 
 
-def asks(path, manifest, spec, configs):
-    """What the program says of a pod's configuration; None when it takes it."""
+def prepared(spec, configs, folder):
+    """Arguments and environment of a pod's process, with its file and its secrets in this folder."""
     container = spec["containers"][0]
     mounted = next(volume["configMap"]["name"] for volume in spec["volumes"] if volume["name"] == "config")
+    config = Path(folder) / "runplane.toml"
+    config.write_text(configs[mounted]["data"]["runplane.toml"])
+    env = {}
+    for variable in container.get("env", []):
+        name, value = variable["name"], variable.get("value", "of-the-pod")
+        # The certificate is the cluster's, and the program reads it.
+        if name.startswith("RUNPLANE__TLS__"):
+            continue
+        if value.startswith(SECRETS):
+            file = value.removeprefix(SECRETS)
+            (Path(folder) / file).write_text(HELD.get(file, "sk-a-key") + "\n")
+            value = str(Path(folder) / file)
+        env[name] = value
+    return [*container["args"][:-1], str(config)], env
+
+
+def asks(path, manifest, spec, configs):
+    """What the program says of a pod's configuration; None when it takes it."""
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        (folder / "runplane.toml").write_text(configs[mounted]["data"]["runplane.toml"])
-        env = {}
-        for variable in container.get("env", []):
-            name, value = variable["name"], variable.get("value", "of-the-pod")
-            # The certificate is the cluster's, and `check` reads it.
-            if name.startswith("RUNPLANE__TLS__"):
-                continue
-            if value.startswith(SECRETS):
-                file = value.removeprefix(SECRETS)
-                (folder / file).write_text(HELD.get(file, "sk-a-key") + "\n")
-                value = str(folder / file)
-            env[name] = value
-        command = [path.resolve(), "check", "--config", folder / "runplane.toml"]
+        arguments, env = prepared(spec, configs, folder)
+        command = [path.resolve(), "check", *arguments[1:]]
         answer = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
     return None if answer.returncode == 0 else f"{named(manifest)}: {answer.stderr.strip()}"
 
@@ -65,10 +71,21 @@ def takes_all(path):
     return f"{count} pods, by {path}"
 
 
+def knows_its_commands(path):
+    """What the pods run are commands of the program."""
+    containers = [spec["containers"][0] for values in value_sets().values() for _, _, spec in pods(render(values))]
+    seen = {container["args"][0] for container in containers if "args" in container}
+    for command in sorted(seen):
+        answer = subprocess.run([path, command, "--help"], capture_output=True, text=True, check=False)
+        assert answer.returncode == 0 and "--config" in answer.stdout, answer.stderr or answer.stdout
+    return " ".join(sorted(seen))
+
+
 def check(ledger):
     """Asks it, if it is there."""
     path = program()
     if path:
         ledger.promise("program", "`runplane check` takes every configuration", lambda: takes_all(path))
+        ledger.promise("program", "the commands of all pods are there", lambda: knows_its_commands(path))
     else:
         ledger.skip("`runplane check` of the rendered configuration: target/debug/runplane is not built, and RUNPLANE_BIN names no program")

@@ -15,8 +15,9 @@ from render import CHART, chart, merged, of_kind, pack, read, refusal, render
 # Keys of the server's configuration that the chart sets itself, and by which values. All others can be set below `config`.
 OWNED = {
     "server.role": "layout", "server.listen": "listenHost", "admin.listen": "listenHost", "store.url": "mode",
-    "store.migrate": "migration", "store.url_file": "secrets.store", "redis.url": "secrets.redis", "redis.url_file": "secrets.redis", "auth.pepper": "secrets.pepper",
-    "auth.pepper_file": "secrets.pepper", "telemetry.otlp_headers": "secrets.otlpHeaders", "telemetry.otlp_headers_file": "secrets.otlpHeaders",
+    "store.migrate": "migration", "store.url_file": "secrets.store", "redis.url": "secrets.redis", "redis.url_file": "secrets.redis",
+    "auth.pepper": "secrets.pepper", "auth.pepper_file": "secrets.pepper", "telemetry.otlp_headers": "secrets.otlpHeaders",
+    "telemetry.otlp_headers_file": "secrets.otlpHeaders",
 }
 # Sections whose keys are names: what is below one of them is described by the schema, and config.toml has examples.
 BY_NAME = {"plans", "models", "providers"}

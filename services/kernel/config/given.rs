@@ -45,11 +45,15 @@ mod tests {
 
     #[test]
     fn what_differs_is_named() {
-        let before = Config::with("[plans.x]\nrequests = { limit = 1, per = \"1m\" }").unwrap();
+        let before =
+            Config::with("[plans.x]\nrequests = { limit = 1, per = \"1m\" }\nconcurrent_runs = 1")
+                .unwrap();
         let after = "[log]\nfilter = \"debug\"\n[providers.openai]\napi_key = \"sk\"\n";
         let changed = before.changed(&Config::with(after).unwrap());
         let changed: Vec<&str> = changed.iter().map(String::as_str).collect();
-        let plan = ["plans.x.requests.limit", "plans.x.requests.per"];
+        let plan = ["concurrent_runs", "requests.limit", "requests.per"];
+        let plan = plan.map(|key| format!("plans.x.{key}"));
+        let plan: Vec<&str> = plan.iter().map(String::as_str).collect();
         assert_eq!(changed, [&plan[..], &["log.filter", "providers.openai.api_key"]].concat());
         assert!(before.changed(&before.clone()).is_empty());
     }

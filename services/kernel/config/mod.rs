@@ -209,7 +209,7 @@ impl Config {
             if !path.exists() {
                 return Err(format!("{} does not exist", path.display()));
             }
-            figment = figment.merge(Toml::file_exact(path));
+            figment = figment.merge(Toml::string(&text(path)?));
         }
         Self::read(figment.merge(Env::prefixed("RUNPLANE__").split("__")))
     }
@@ -271,10 +271,6 @@ impl Config {
         self.limits.check(&self.plans, &mut check);
         self.admin.check(&mut check);
         self.telemetry.check(&mut check);
-        check(
-            EnvFilter::try_new(&self.log.filter).is_ok(),
-            format!("log.filter is {}, which is no filter", self.log.filter),
-        );
         for alias in &self.rest.alias {
             check(
                 alias.prefix.starts_with('/') && alias.to.starts_with('/'),
@@ -295,6 +291,20 @@ impl Config {
     }
 }
 
+/// The text of the file. What is wrong with it is told by its place, for a line may hold a secret.
+fn text(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+    match text.parse::<toml::Table>() {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
+            let line = before.matches('\n').count() + 1;
+            Err(format!("{shown}, line {line}: {}", error.message()))
+        }
+    }
+}
+
 /// Reads values, each wrong one as its default, so that one mistake does not hide the next. What
 /// was wrong is told with it.
 fn lenient(mut values: Dict, defaults: &Dict) -> (Option<Config>, Vec<String>) {
@@ -304,7 +314,7 @@ fn lenient(mut values: Dict, defaults: &Dict) -> (Option<Config>, Vec<String>) {
             Ok(config) => return (Some(config), mistakes),
             Err(error) => error,
         };
-        mistakes.push(format!("{}: {}", error.path.join("."), error.kind));
+        mistakes.push(format!("{}: {}", error.path.join("."), secrets::told(&error)));
         if !mend(&mut values, defaults, &error.path) {
             break;
         }

@@ -85,11 +85,16 @@ impl TelemetryConfig {
     /// Hands on what is right or wrong, with what to say of it.
     pub(super) fn check(&self, check: &mut impl FnMut(bool, String)) {
         let url = Url::parse(&self.otlp_endpoint);
-        let known = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        let known = |url: Url| {
+            let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
+            is_http && url.username().is_empty() && url.password().is_none()
+        };
         check(
             !self.is_on() || url.is_ok_and(known),
             // Not shown: there may be a password in it.
-            "telemetry.otlp_endpoint must be a URL that begins with http:// or https://".into(),
+            "telemetry.otlp_endpoint must be a URL that begins with http:// or https://, and have \
+             no password: that belongs into otlp_headers"
+                .into(),
         );
         check(
             self.headers().is_some(),

@@ -19,8 +19,8 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -45,7 +45,7 @@ pub struct Telemetry {
 
 struct Traces {
     provider: SdkTracerProvider,
-    tasks: TaskTracker,
+    tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
@@ -77,8 +77,8 @@ impl Telemetry {
     pub async fn finish(self) {
         let Some(Traces { provider, tasks, stop }) = self.traces else { return };
         stop.cancel();
-        tasks.close();
-        if tokio::time::timeout(FINISH, tasks.wait()).await.is_err() {
+        // One that is late ends with the set.
+        if tokio::time::timeout(FINISH, tasks.join_all()).await.is_err() {
             tracing::warn!("the last spans could not be sent in time");
         }
         // Nothing is left for it to do but to let go.
@@ -90,7 +90,7 @@ impl Traces {
     fn new(config: &TelemetryConfig) -> Result<Self, String> {
         let (queue, shipper) = shipper::pair(exporter::spans(config, &resource(config))?);
         let provider = traces::provider(config, resource(config), queue);
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(shipper.run(stop.clone()));
         Ok(Self { provider, tasks, stop })
     }

@@ -94,7 +94,11 @@ async fn newer(conn: &impl ConnectionTrait, applied: &[String]) -> Result<Option
 }
 
 /// The names of the changes that the database lacks, oldest first.
+///
+/// # Errors
+/// `unavailable` for a schema that needs a newer version.
 pub(super) async fn pending(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
+    fits(conn).await?;
     Ok(missing(&applied(conn).await?))
 }
 

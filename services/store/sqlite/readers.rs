@@ -77,9 +77,9 @@ impl Readers {
             }
             Err(_) => {
                 let begun = Instant::now();
-                let permit = self.wait().await?;
+                let permit = self.wait().await;
                 self.meters.waited(begun.elapsed());
-                permit
+                permit?
             }
         };
         let idle = self.lock().pop();

@@ -1,8 +1,10 @@
 //! `runplane export`, `apply` and `import`.
 
 use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
-use super::{Shell, asker, speaker, text};
+use super::{Shell, WAIT, asker, speaker, text};
 use crate::harness::app::App;
 
 /// An agent and a key, as somebody writes them by hand.
@@ -138,6 +140,35 @@ async fn a_plan_shows_each_field_that_differs_and_apply_changes_those() {
     let stuck = shell.run(&["apply", "-f", text(&file)]).await;
     assert_eq!(stuck.code, 7, "{stuck:?}");
     assert!(stuck.out.contains("no key can change"), "{}", stuck.out);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_changed_after_the_plan_is_not_overwritten() {
+    let app = App::start().await;
+    let shell = Shell::of(&app);
+    // A plan that no pipe holds: the command stands still until it is read.
+    let long = |letter: &str| (0..12).map(|_| letter.repeat(4000) + "\n").collect::<String>();
+    let mut old = speaker("Long", "x", 0);
+    old["instructions"] = json!(long("a"));
+    let mut new = old.clone();
+    new["instructions"] = json!(long("b"));
+    let id = shell.agent(&old).await;
+    let file = shell.file("all.json", &json!({"agent": new}).to_string());
+    let mut child = shell.command(&["apply", "-f", text(&file)]).spawn().expect("it starts");
+    let mut out = child.stdout.take().expect("an output");
+    let mut first = [0; 8];
+    timeout(WAIT, out.read_exact(&mut first)).await.expect("in time").expect("a plan");
+    let file = shell.file("change.yaml", "description: by somebody else\n");
+    shell.ok(&["agents", "update", &id, "-f", text(&file)]).await;
+    let mut plan = String::new();
+    timeout(WAIT, out.read_to_string(&mut plan)).await.expect("in time").expect("a plan");
+    let ended = timeout(WAIT, child.wait_with_output()).await.expect("in time").expect("an end");
+    let told = String::from_utf8(ended.stderr).expect("UTF-8");
+    assert_eq!(ended.status.code(), Some(3), "{told}");
+    assert!(told.starts_with("error: precondition_failed: Long: "), "{told}");
+    let agent = &shell.json(&["agents", "get", &id]).await[0];
+    assert_eq!(agent["description"], "by somebody else");
+    assert_eq!(agent["instructions"], old["instructions"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

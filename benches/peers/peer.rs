@@ -140,7 +140,7 @@ impl Peer {
         let pinned = fs::read_to_string(self.folder.join("requirements.txt"))?;
         let asked_for = pinned.lines().next().unwrap_or_default();
         let (_, when) = asked_for.split_once("newest on ").unwrap_or_default();
-        let when = when.split(',').next().unwrap_or_default();
+        let when = when.split([',', ' ']).next().unwrap_or_default();
         let script = "import sys, platform\nfrom importlib.metadata import version\n\
             print(', '.join(f'{p} {version(p)}' for p in sys.argv[1:]) \
             + ', Python ' + platform.python_version())";

@@ -253,8 +253,8 @@ fn plans(config: &Config) -> Outcome<Plans> {
 }
 
 /// `commits`: how many there were. `write JOBS CLIENTS`: writes that many rows, a job each, and
-/// tells how many commits it took. `commit TIMES`: microseconds of such a job that shares its commit
-/// with nobody, the median. `fill FROM TO`: adds runs that have ended. `transactions`: how
+/// tells how many commits it took. `commit TIMES`: microseconds of such a job whose commit nobody
+/// shares, the median. `fill FROM TO`: adds runs that have ended. `transactions`: how
 /// many Postgres counts in all.
 async fn answer(store: &Store, question: &str) -> Outcome<()> {
     let words: Vec<&str> = question.split(' ').collect();

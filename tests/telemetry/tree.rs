@@ -21,9 +21,12 @@ fn program(url: &str, role: &str, more: &str) -> Program {
     Program::on(url, &format!("{SHARED}{more}[server]\nrole = {role:?}\n"))
 }
 
-/// True when the attempt has ended, whose span comes after all below it.
+/// True when the call and the attempt have ended, whose spans come after all below them; they may
+/// be sent by two processes.
 fn is_whole(collector: &Collector) -> bool {
-    collector.spans().iter().any(|span| span.name.starts_with("invoke_agent"))
+    let spans = of_trace(collector);
+    let has = |is: fn(&Came) -> bool| spans.iter().any(is);
+    has(|span| span.name.starts_with("invoke_agent")) && has(|span| span.parent == CALLER)
 }
 
 fn of_trace(collector: &Collector) -> Vec<Came> {
@@ -103,6 +106,7 @@ async fn a_run_is_one_connected_tree_from_the_call_through_queue_and_worker_to_m
         .iter()
         .map(|asked| asked.headers["traceparent"].to_str().expect("text").to_owned())
         .collect();
+    assert!(provider.asked().iter().all(|asked| !asked.headers.contains_key("tracestate")));
     let expected = chats.iter().map(|chat| format!("00-{TRACE}-{}-01", chat.id)).collect();
     assert_eq!(asked, expected);
 }

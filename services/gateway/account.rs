@@ -1,11 +1,10 @@
-//! What is said of a call once its answer begins: its line in the log, its span, its measure. Used
-//! by `request.rs` alone. Names methods as the contract does, and never shows what a caller sent
-//! but method and path.
-
-use std::time::Duration;
+//! What is said of a call once its answer begins, or its caller has gone: its line in the log, its
+//! span, its measure. Used by `request.rs` alone. Names methods as the contract does, and never
+//! shows what a caller sent but a known verb and the path.
 
 use http::{HeaderMap, Method};
 use opentelemetry::Value;
+use tokio::time::Instant;
 use tonic::Code;
 use tracing::Span;
 
@@ -15,12 +14,20 @@ use super::{Dialect, Request, Response};
 use crate::kernel::ids::{self, Kind};
 use crate::kernel::telemetry::{Active, Meters, TRACE, context};
 
-/// A call under way.
+/// Most bytes of a path in a span.
+const PATH_BYTES_MAX: usize = 1024;
+/// The status of a REST call whose caller has gone before its answer.
+const GONE: u16 = 499;
+
+/// A call under way. Dropped before its answer, it says that its caller has gone.
 pub(super) struct Account {
     told: Told,
     dialect: Dialect,
     verb: Method,
+    request_id: String,
+    begun: Instant,
     is_health: bool,
+    is_told: bool,
     meters: Meters,
     /// Until it is dropped with the rest.
     _active: Active,
@@ -33,21 +40,24 @@ enum Outcome {
     Grpc(Code),
 }
 
-/// The span of a call; nothing without traces.
+/// The span of a call; nothing without traces, and of a probe, which asks every few seconds.
 pub(super) fn span(request: &Request, dialect: Dialect, request_id: &str) -> Span {
+    if is_health(request) {
+        return Span::none();
+    }
     let rpc = (dialect != Dialect::Rest).then_some("grpc");
     let span = tracing::info_span!(
         target: TRACE,
         "call",
-        otel.name = %request.method(),
+        otel.name = named(request.method()),
         otel.kind = "server",
         otel.status_code = tracing::field::Empty,
         "error.type" = tracing::field::Empty,
-        http.request.method = %request.method(),
+        http.request.method = verb(request.method()),
         http.response.status_code = tracing::field::Empty,
         http.route = tracing::field::Empty,
         url.scheme = request.uri().scheme_str(),
-        url.path = %request.uri().path(),
+        url.path = context::cut(request.uri().path(), PATH_BYTES_MAX),
         rpc.system.name = rpc,
         rpc.method = tracing::field::Empty,
         rpc.response.status_code = tracing::field::Empty,
@@ -59,21 +69,34 @@ pub(super) fn span(request: &Request, dialect: Dialect, request_id: &str) -> Spa
 }
 
 impl Account {
-    pub(super) fn new(request: &Request, dialect: Dialect, told: Told, meters: &Meters) -> Self {
+    pub(super) fn new(
+        request: &Request,
+        (dialect, request_id): (Dialect, &str),
+        told: Told,
+        meters: &Meters,
+    ) -> Self {
         Self {
             told,
             dialect,
             verb: request.method().clone(),
+            request_id: request_id.to_owned(),
+            begun: Instant::now(),
             is_health: is_health(request),
+            is_told: false,
             meters: meters.clone(),
             _active: meters.call(),
         }
     }
 
     /// Says what came of it. Called within the call's span.
-    pub(super) fn settle(self, response: &Response, request_id: &str, elapsed: Duration) {
-        let outcome = self.outcome(response);
-        let dialect = word(self.dialect);
+    pub(super) fn settle(mut self, response: &Response) {
+        let status = response.status().as_u16();
+        self.is_told = true;
+        self.tell(self.outcome(response), Some(status), "answered");
+    }
+
+    fn tell(&self, outcome: Outcome, status: Option<u16>, what: &str) {
+        let (dialect, elapsed) = (word(self.dialect), self.begun.elapsed());
         let method = self.told.method().map_or("none", |method| &method.grpc[1..]);
         self.meters.answered((method, dialect), outcome, elapsed);
         let span = Span::current();
@@ -82,7 +105,7 @@ impl Account {
         let mut trace_id = None;
         if span.metadata().is_some_and(|metadata| metadata.target() == TRACE) {
             trace_id = context::trace_id(&span);
-            self.trace(&span, (method, outcome, response.status().as_u16()), key());
+            self.trace(&span, (method, outcome, status), key());
         }
         let elapsed_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
         macro_rules! line {
@@ -93,10 +116,10 @@ impl Account {
                     dialect,
                     status = %outcome.word(),
                     elapsed_ms,
-                    request_id,
+                    request_id = self.request_id,
                     key = key(),
                     trace_id,
-                    "answered"
+                    "{what}"
                 )
             };
         }
@@ -118,13 +141,13 @@ impl Account {
     fn trace(
         &self,
         span: &Span,
-        (method, outcome, status): (&str, Outcome, u16),
+        (method, outcome, status): (&str, Outcome, Option<u16>),
         key: Option<String>,
     ) {
         match self.told.rule() {
             Some(rule) if self.dialect == Dialect::Rest => {
                 let route = rule.template();
-                context::rename(span, format!("{} {route}", self.verb));
+                context::rename(span, format!("{} {route}", named(&self.verb)));
                 span.record("http.route", route);
             }
             _ if self.dialect != Dialect::Rest => {
@@ -143,6 +166,18 @@ impl Account {
         if outcome.is_ours() {
             span.record("otel.status_code", "ERROR");
             span.record("error.type", &*outcome.word());
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if !self.is_told {
+            let (outcome, status) = match self.dialect {
+                Dialect::Rest => (Outcome::Http(GONE), Some(GONE)),
+                _ => (Outcome::Grpc(Code::Cancelled), None),
+            };
+            self.tell(outcome, status, "the caller has gone");
         }
     }
 }
@@ -182,6 +217,31 @@ fn code(headers: &HeaderMap) -> Code {
     headers.get("grpc-status").map_or(Code::Ok, |value| Code::from_bytes(value.as_bytes()))
 }
 
+/// A verb as the conventions have it: any stranger may make up others, and each would be a name of
+/// its own.
+fn verb(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::OPTIONS
+        | Method::CONNECT
+        | Method::TRACE => method.as_str(),
+        _ => "_OTHER",
+    }
+}
+
+/// The same, in the name of a span.
+fn named(method: &Method) -> &str {
+    match verb(method) {
+        "_OTHER" => "HTTP",
+        verb => verb,
+    }
+}
+
 fn word(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Rest => "rest",
@@ -209,5 +269,22 @@ fn name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verb_that_nobody_knows_makes_no_name() {
+        let made_up = Method::from_bytes(b"TARANTELLA").unwrap();
+        assert_eq!((verb(&made_up), named(&made_up)), ("_OTHER", "HTTP"));
+        assert_eq!((verb(&Method::PATCH), named(&Method::PATCH)), ("PATCH", "PATCH"));
+    }
+
+    #[test]
+    fn a_caller_that_has_gone_is_no_fault_of_ours() {
+        assert!(!Outcome::Http(GONE).is_ours() && !Outcome::Grpc(Code::Cancelled).is_ours());
     }
 }

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -27,8 +28,9 @@ use super::health::Health;
 const CONNECTIONS_MAX: usize = 32;
 /// Longest time to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest time of a connection: a scraper that goes on opens another.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest time of a connection, which answers once: those that do not read hold no place that a
+/// probe waits for.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Pause after a failed accept.
@@ -66,11 +68,12 @@ impl Admin {
     /// One connection, for as long as it may take its place.
     async fn connection(
         self,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         stop: CancellationToken,
         _place: OwnedSemaphorePermit,
     ) {
         let mut builder = Builder::new();
+        builder.keep_alive(false);
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
         builder.max_buf_size(HEAD_BYTES_MAX);
         let service = service_fn(|request: http::Request<Incoming>| {
@@ -122,4 +125,48 @@ async fn accept(
 
 fn bodiless(method: &Method, body: Body) -> Body {
     if *method == Method::HEAD { Body::new(http_body_util::Empty::new().boxed()) } else { body }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A connection with a request on it, whose page has so many bytes; and its place.
+    fn asked(bytes: usize) -> (impl Future<Output = ()>, tokio::io::DuplexStream, Arc<Semaphore>) {
+        let page: Page = Arc::new(move || -> BoxFuture<'static, String> {
+            Box::pin(async move { "x".repeat(bytes) })
+        });
+        let health =
+            Health::new(Arc::new(|| -> BoxFuture<'static, bool> { Box::pin(async { true }) }));
+        let (ours, theirs) = duplex(256);
+        let room = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&room).try_acquire_owned().unwrap();
+        let connection = Admin { health, page }.connection(ours, CancellationToken::new(), place);
+        (connection, theirs, room)
+    }
+
+    const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_does_not_read_holds_its_place_for_ten_seconds() {
+        let (connection, mut caller, room) = asked(1 << 20);
+        caller.write_all(REQUEST).await.unwrap();
+        let begun = Instant::now();
+        connection.await;
+        assert_eq!((begun.elapsed().as_secs(), room.available_permits()), (10, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_with_its_answer() {
+        let (connection, mut caller, _room) = asked(1);
+        caller.write_all(REQUEST).await.unwrap();
+        let (begun, mut answer) = (Instant::now(), String::new());
+        let (read, ()) = tokio::join!(caller.read_to_string(&mut answer), connection);
+        read.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with('x'), "{answer}");
+        assert_eq!(begun.elapsed(), Duration::ZERO, "it waits for no other request");
+    }
 }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use http::{HeaderValue, Method};
-use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
@@ -67,11 +66,10 @@ where
         );
         let traced = account::span(&request, dialect, &id);
         let told = Told::default();
-        let account = Account::new(&request, dialect, told.clone(), &self.meters);
+        let account = Account::new(&request, (dialect, &id), told.clone(), &self.meters);
         request.extensions_mut().insert(RequestId(id.clone()));
         request.extensions_mut().insert(told.clone());
         let head = request.method() == Method::HEAD;
-        let begun = Instant::now();
         let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let answer = async move {
             let mut response = match call.await {
@@ -85,7 +83,7 @@ where
             if head {
                 response = rest::bodiless(response);
             }
-            account.settle(&response, &id, begun.elapsed());
+            account.settle(&response);
             Ok(response)
         };
         Box::pin(answer.instrument(traced).instrument(span))

@@ -8,12 +8,14 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::table::{self, Row};
 
 /// Least time between two questions to the database.
 const ASK_EVERY: Duration = Duration::from_secs(10);
+/// How long its answer is waited for: a database in trouble keeps nobody from the other figures.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A figure that is at hand; `None`: there is none now.
 pub type Figure = Box<dyn Fn() -> Option<u64> + Send + Sync>;
@@ -114,7 +116,7 @@ impl Known {
             }
             *asked = Some(now);
         }
-        let queue = ask().await;
+        let queue = timeout(PATIENCE, ask()).await.unwrap_or_default();
         *lock(&self.queue) = queue;
     }
 }

@@ -4,7 +4,7 @@
 use std::io::{IsTerminal, stderr};
 
 use tracing::Metadata;
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use super::TRACE;
@@ -19,7 +19,8 @@ type Lines = Box<dyn Layer<Registry> + Send + Sync>;
 pub(super) fn layer(config: &LogConfig) -> Result<(Lines, Handle), String> {
     let (filter, handle) = reload::Layer::new(filter(&config.filter)?);
     // First, for most spans end here without a look at the filter.
-    let filter = filter_fn(is_logged).and(filter);
+    // Its hint leaves the level to the filter: without one, every call site would be asked about.
+    let filter = filter_fn(is_logged).with_max_level_hint(LevelFilter::TRACE).and(filter);
     let lines = fmt::layer().with_ansi(stderr().is_terminal()).with_writer(stderr);
     let layer = match config.format {
         LogFormat::Text => lines.with_filter(filter).boxed(),
@@ -82,5 +83,21 @@ mod tests {
             assert!(!span.is_disabled(), "and with traces it is one, if nothing is logged");
             assert!(tracing::error_span!(target: "h2", "frame").is_disabled());
         });
+    }
+
+    #[test]
+    fn what_nobody_logs_costs_no_look_at_a_filter() {
+        let config = crate::kernel::config::Config::with("").unwrap().log;
+        for is_traced in [false, true] {
+            let (lines, handle) = layer(&config).unwrap();
+            let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
+            let tracer = opentelemetry::trace::TracerProvider::tracer(&provider, "test");
+            let spans = is_traced.then(|| super::super::traces::layer(tracer));
+            let subscriber = registry().with(lines).with(spans);
+            let most = || tracing::Subscriber::max_level_hint(&subscriber);
+            assert_eq!(most(), Some(LevelFilter::INFO), "traced: {is_traced}");
+            handle.reload(filter("debug").unwrap()).unwrap();
+            assert_eq!(most(), Some(LevelFilter::DEBUG), "traced: {is_traced}");
+        }
     }
 }

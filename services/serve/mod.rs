@@ -35,7 +35,7 @@ use crate::gateway::idempotency::IdempotencyLayer;
 use crate::gateway::openapi::Pages;
 use crate::gateway::port::PortLimits;
 use crate::gateway::rate::Gate;
-use crate::gateway::rest::{Transcoder, TranscoderOptions};
+use crate::gateway::rest::Transcoder;
 use crate::gateway::{port, stack, tls};
 use crate::kernel::caller::Grant;
 use crate::kernel::config::{Config, Plans, Role, ServerConfig};
@@ -48,9 +48,6 @@ use crate::proto::rest::deprecation;
 use crate::runtime::{Runtime, RuntimeConfig};
 use crate::store::{self, Store};
 use crate::upkeep::Upkeep;
-
-/// After how long a caller whose stream has broken off shall come back.
-const RETRY_MS: u64 = 1000;
 
 /// A server, built and not yet serving.
 pub struct Server {
@@ -192,24 +189,17 @@ pub async fn run(
         Authenticator::new(store.clone(), pepper.clone(), plans.clone(), clock.clone());
     let parts =
         Parts { store: &store, engine: &engine, clock: &clock, pepper: &pepper, plans: &plans };
-    let replaced = Replaced {
-        config: config.clone(),
-        plans: plans.clone(),
-        models: models.clone(),
-        authenticator: authenticator.clone(),
-    };
+    let replaced = Replaced::new(&config, &plans, (&models, &authenticator));
     let services = services(&parts, models, forget(&authenticator, engine.bus()));
     let health = health(&store);
     let _observed = meters.observe(operate::gauges(&store, &engine, link.as_ref()));
     let operated = Operated::new(&config, &meters, &health).await?;
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     tell(&reporter, ServingStatus::Serving).await;
-    let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
     let [notice, port_ends, engine_ends, calls_end, all_end] =
         [(); 5].map(|()| CancellationToken::new());
-    let ending = port_ends.clone();
-    let options = TranscoderOptions { ending, retry_ms: RETRY_MS, ..rest::options(&config)? };
-    let rest = Transcoder::new(services, options);
+    let grpc = grpc(&services, grpc_health, config.server.body_bytes_max)?;
+    let rest = Transcoder::new(services, rest::options(&config, &port_ends)?);
     let required = required(rest.clone());
     let inner = Dispatch::new(grpc, rest, health.clone());
     let inner = inner.deprecating(deprecation).describing(Pages::default());
@@ -221,24 +211,17 @@ pub async fn run(
     let guard = ServiceBuilder::new().layer(AuthLayer { authenticator, required, gate });
     let stack = stack::stack(&config.server, (clock, meters), guard.layer(idempotency), inner);
 
-    let limits = port_limits(&config.server);
     let serving = async {
         let address = listener.local_addr().ok().map(tracing::field::display);
         tracing::info!(address, tls = tls.is_some(), "serving gRPC, gRPC-Web and REST");
         let stop = port::Stop { notice: notice.clone(), end: port_ends.cancelled() };
-        port::serve(listener, stack, stop, limits, tls).await;
+        port::serve(listener, stack, stop, port_limits(&config.server), tls).await;
         // No call changes anything any more.
         calls_end.cancel();
     };
     let certifying = certify(reloader, port_ends.clone());
     let reloading = reload::run(source, replaced, port_ends.clone());
-    let working = async {
-        let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
-        engine.close();
-        // Without its engine a server is of no use.
-        port_ends.cancel();
-        worked
-    };
+    let working = work(&engine, &runtime, [&engine_ends, &port_ends]);
     let moving = async {
         let ((), worked) = tokio::join!(serving, working);
         // Nobody has anything to tell any more.
@@ -250,13 +233,26 @@ pub async fn run(
     let watching = engine.watch(&all_end);
     let keeping = upkeep.run(calls_end.cancelled());
     let counting = limiter.run(calls_end.clone());
-    let telling = (&health, &reporter);
     let wait = Duration::from_secs(config.server.drain_notice_seconds);
-    let stopping = stopping((stop, wait), (telling, &engine), [&notice, &port_ends, &engine_ends]);
+    let ends = [&notice, &port_ends, &engine_ends];
+    let stopping = stopping((stop, wait), ((&health, &reporter), &engine), ends);
     let operating = async { tokio::join!(certifying, reloading, operated.run(&all_end)) };
     let beside = async { tokio::join!(noting, wiring, keeping, counting, operating) };
     let (worked, ..) = tokio::join!(moving, watching, stopping, beside);
     store.close().await;
+    worked
+}
+
+/// Drives runs until it is to end; the port ends with it.
+async fn work(
+    engine: &Engine,
+    runtime: &Runtime,
+    [engine_ends, port_ends]: [&CancellationToken; 2],
+) -> Result<()> {
+    let worked = engine.run(runtime.drive(), engine_ends.clone()).await;
+    engine.close();
+    // Without its engine a server is of no use.
+    port_ends.cancel();
     worked
 }
 

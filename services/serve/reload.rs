@@ -33,10 +33,10 @@ pub struct Source {
 
 /// What of a server is replaced.
 pub(super) struct Replaced {
-    pub(super) config: Config,
-    pub(super) plans: Plans,
-    pub(super) models: Reread<ModelTable>,
-    pub(super) authenticator: Authenticator,
+    config: Config,
+    plans: Plans,
+    models: Reread<ModelTable>,
+    authenticator: Authenticator,
 }
 
 impl Source {
@@ -78,6 +78,15 @@ pub(super) async fn run(source: Option<Source>, mut replaced: Replaced, end: Can
 }
 
 impl Replaced {
+    pub(super) fn new(
+        config: &Config,
+        plans: &Plans,
+        (models, authenticator): (&Reread<ModelTable>, &Authenticator),
+    ) -> Self {
+        let (config, plans) = (config.clone(), plans.clone());
+        Self { config, plans, models: models.clone(), authenticator: authenticator.clone() }
+    }
+
     /// Reads again, and replaces; the keys that have changed.
     async fn by(&mut self, source: &Source) -> std::result::Result<Vec<String>, String> {
         let read = Arc::clone(&source.read);

@@ -1,14 +1,18 @@
 //! What the configuration says of the REST door. Used by `serve` alone.
 
 use http::{HeaderName, HeaderValue};
+use tokio_util::sync::CancellationToken;
 
 use crate::gateway::rest::TranscoderOptions;
 use crate::gateway::rest::alias::Alias;
 use crate::kernel::config::{AliasConfig, Config};
 use crate::kernel::{Error, Result, json};
 
-/// The limits and habits of the transcoder.
-pub(super) fn options(config: &Config) -> Result<TranscoderOptions> {
+/// After how long a caller whose stream has broken off shall come back.
+const RETRY_MS: u64 = 1000;
+
+/// The limits and habits of the transcoder, whose streams end with the port.
+pub(super) fn options(config: &Config, ending: &CancellationToken) -> Result<TranscoderOptions> {
     let aliases = config.rest.alias.iter().map(alias).collect::<Result<_>>()?;
     let body_bytes_max = config.server.body_bytes_max;
     let json_depth_max = json::DEPTH_MAX;
@@ -20,6 +24,8 @@ pub(super) fn options(config: &Config) -> Result<TranscoderOptions> {
         query_ignored,
         ignore_unknown,
         aliases,
+        ending: ending.clone(),
+        retry_ms: RETRY_MS,
         ..Default::default()
     })
 }

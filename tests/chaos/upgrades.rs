@@ -27,7 +27,7 @@ type Answers = Arc<Mutex<BTreeMap<u16, usize>>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "just chaos"]
 async fn f19_every_replica_is_replaced_by_a_newer_version_and_back() {
-    let config = "[server]\ndrain_seconds = 25\ndrain_notice_seconds = 1".to_owned();
+    let config = "[server]\ndrain_seconds = 25\ndrain_notice_seconds = 2".to_owned();
     let mut cluster = Cluster::start(Setup { redis: true, config, ..Setup::default() }).await;
     let load = Load::start(&cluster, CALLERS).await;
     let (mut tasks, answers) = (JoinSet::new(), Answers::default());

@@ -17,16 +17,7 @@ async fn a_backup_under_load_has_what_was_answered_before_it() {
     let agent = api.agent(&speaker("Busy", "{{ input }}", 0)).await;
     let mut load = JoinSet::new();
     for caller in 0..4 {
-        let (api, agent) = (api.clone(), agent.clone());
-        load.spawn(async move {
-            for number in 0.. {
-                let body = json!({"agent_id": agent, "input": format!("{caller} {number}")});
-                let request = api.request(Method::POST, "/v1/runs").json(&body);
-                if request.send().await.is_err() {
-                    break;
-                }
-            }
-        });
+        load.spawn(call(api.clone(), agent.clone(), caller));
     }
     let before = loop {
         let runs = runs(&api).await;
@@ -164,7 +155,18 @@ async fn a_backup_of_a_version_that_has_left_this_one_behind_is_refused() {
     }
 }
 
-/// The ids of the newest runs.
+/// Starts runs as fast as they are answered, until none is.
+async fn call(api: Api, agent: String, caller: usize) {
+    for number in 0.. {
+        let body = json!({"agent_id": agent, "input": format!("{caller} {number}")});
+        let request = api.request(Method::POST, "/v1/runs").json(&body);
+        if request.send().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The ids of all runs.
 async fn runs(api: &Api) -> Vec<String> {
     let mut ids = Vec::new();
     let mut cursor = String::new();

@@ -77,6 +77,7 @@ struct Instruments {
     /// Lives as long as its instruments are to be read.
     _provider: SdkMeterProvider,
     meter: Meter,
+    trusts: bool,
     known: Known,
     models: Models,
     active: Arc<AtomicI64>,
@@ -117,6 +118,13 @@ impl Meters {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// True when a call goes on with its caller's trace: no measure, but the calls' accounts have all
+    /// else from here.
+    #[must_use]
+    pub fn trusts_callers(&self) -> bool {
+        self.0.as_ref().is_none_or(|on| on.trusts)
     }
 
     /// A call has come.
@@ -288,6 +296,7 @@ impl Instruments {
         build(&meter);
         let seconds = |row| histogram(&meter, row, SECONDS);
         Self {
+            trusts: config.telemetry.traces_trust,
             known: Known::default(),
             models: Models::default(),
             active,

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 use super::{SAMPLED, TRACE, admin, page};
 use crate::harness::collector::{Came, Collector, tree};
+use crate::harness::databases::postgres_copy;
 use crate::harness::process::{Api, Program};
 
 /// A caller that waits no longer.
@@ -38,10 +39,11 @@ async fn break_off_over_grpc(api: &Api, run_id: &str) {
 async fn a_call_whose_caller_goes_away_is_told_of_and_is_no_fault_of_ours() {
     let collector = Collector::start().await;
     let config = format!(
-        "{}[admin]\nlisten = '127.0.0.1:0'\n[server]\nrole = 'server'\n",
+        "{}[auth]\npepper = 'shared'\n[admin]\nlisten = '127.0.0.1:0'\n[server]\nrole = 'server'\n",
         collector.config("grpc")
     );
-    let mut program = Program::new(&config);
+    let (store, _place) = postgres_copy().await;
+    let mut program = Program::on(&store.url, &config);
     let api = program.start().await;
     let admin = admin(&program.logged).await;
     let agent = json!({"name": "a", "model": "sim", "sim": {"turns": [{"text": "hi"}]}});

@@ -30,7 +30,7 @@ pub struct TelemetryConfig {
     pub service_name: String,
     /// Share of the traces begun here that are sent.
     pub traces_ratio: f64,
-    /// True goes on from traces that callers have begun, and leaves the decision about them to them.
+    /// True goes on from traces that callers have begun, who have decided about them.
     pub traces_trust: bool,
     /// Seconds between two pushes of metrics.
     pub metrics_seconds: u64,

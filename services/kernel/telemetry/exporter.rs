@@ -68,8 +68,8 @@ fn http<B: WithHttpConfig + WithExportConfig>(
     Ok(builder.with_protocol(Protocol::HttpBinary).with_endpoint(endpoint).with_timeout(PATIENCE))
 }
 
-/// A client of its own: what it sends is not traced. Goes nowhere but where the operator says, for it
-/// carries the headers. On a machine without any CA certificate it
+/// A client of its own: what it sends is not traced. Goes nowhere but where the operator says, for
+/// it carries the headers. On a machine without any CA certificate it
 /// refuses every HTTPS peer.
 fn client() -> Result<reqwest::Client, String> {
     let builder =

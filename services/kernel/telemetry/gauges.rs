@@ -111,8 +111,8 @@ impl Known {
             .build();
     }
 
-    /// Asks nobody any more. Those that are asked hold the meters, and the meters hold them: without
-    /// this neither would ever be let go.
+    /// Asks nobody any more. Those that are asked hold the meters, and the meters hold them:
+    /// without this neither would ever be let go.
     pub(super) fn forget(&self) {
         let figures = std::mem::take(&mut *lock(&self.figures));
         let forgotten: Vec<_> = figures.iter().map(|slot| lock(slot).take()).collect();

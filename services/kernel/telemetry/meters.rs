@@ -120,8 +120,8 @@ impl Meters {
         self.0.is_some()
     }
 
-    /// True when a call goes on with its caller's trace: no measure, but the calls' accounts have all
-    /// else from here.
+    /// True when a call goes on with its caller's trace. No measure, but the accounts of calls have
+    /// all else from here.
     #[must_use]
     pub fn trusts_callers(&self) -> bool {
         self.0.as_ref().is_none_or(|on| on.trusts)

@@ -1,5 +1,6 @@
-//! The models that metrics name: agents' authors write what they like there, and each new name would
-//! be series of its own for as long as the process lives. Used by `meters.rs` alone.
+//! The models that metrics name: agents' authors write what they like there, and each new name
+//! would be series of its own for as long as the process lives. Used by `meters.rs` alone, never
+//! forgets a name.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

@@ -94,8 +94,8 @@ impl SpanProcessor for Queue {
 }
 
 impl<E: SpanExporter> Shipper<E> {
-    /// Sends until `stop`, and then what is left, within a second; what has not been sent by then is
-    /// lost.
+    /// Sends until `stop`, and then what is left, within a second; what has not been sent by then
+    /// is lost.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let late = async {
             stop.cancelled().await;
@@ -202,6 +202,7 @@ mod tests {
 
     use opentelemetry::trace::{Span as _, Tracer, TracerProvider};
     use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tokio::sync::Notify;
 
     use super::*;
 
@@ -248,20 +249,21 @@ mod tests {
         assert_eq!(sent(3, 1).await, (0, vec![3]));
     }
 
-    /// Takes what it is sent, and never answers.
+    /// Tells that it was sent something, and never answers.
     #[derive(Debug)]
-    struct Hanging;
+    struct Hanging(Arc<Notify>);
 
     impl SpanExporter for Hanging {
         async fn export(&self, _batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.notify_one();
             std::future::pending().await
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_the_end_a_collector_that_hangs_is_given_a_second_and_what_it_has_not_taken_is_counted()
-     {
-        let (queue, shipper) = pair(Hanging);
+    async fn a_collector_that_hangs_is_given_a_second_at_the_end_and_the_rest_is_counted() {
+        let sent = Arc::new(Notify::new());
+        let (queue, shipper) = pair(Hanging(Arc::clone(&sent)));
         let counts = Arc::clone(&shipper.counts);
         let provider = SdkTracerProvider::builder().with_span_processor(queue).build();
         let tracer = provider.tracer("test");
@@ -270,7 +272,7 @@ mod tests {
         let begin = |count| (0..count).for_each(|_| drop(tracer.start("a span")));
         begin(BATCH_SPANS);
         // The batch is on its way, and these wait behind it.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sent.notified().await;
         begin(7);
         stop.cancel();
         let begun = tokio::time::Instant::now();

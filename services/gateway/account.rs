@@ -41,7 +41,11 @@ enum Outcome {
 }
 
 /// The span of a call; nothing without traces, and of a probe, which asks every few seconds.
-pub(super) fn span(request: &Request, dialect: Dialect, request_id: &str) -> Span {
+pub(super) fn span(
+    request: &Request,
+    (dialect, request_id): (Dialect, &str),
+    meters: &Meters,
+) -> Span {
     if is_health(request) {
         return Span::none();
     }
@@ -64,7 +68,11 @@ pub(super) fn span(request: &Request, dialect: Dialect, request_id: &str) -> Spa
         runplane.request.id = %request_id,
         runplane.key.id = tracing::field::Empty,
     );
-    context::continue_from(&span, request.headers());
+    if meters.trusts_callers() {
+        context::continue_from(&span, request.headers());
+    } else {
+        context::link_from(&span, request.headers());
+    }
     span
 }
 

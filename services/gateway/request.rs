@@ -64,7 +64,7 @@ where
             method = %request.method(),
             path = %request.uri().path(),
         );
-        let traced = account::span(&request, dialect, &id);
+        let traced = account::span(&request, (dialect, &id), &self.meters);
         let told = Told::default();
         let account = Account::new(&request, (dialect, &id), told.clone(), &self.meters);
         request.extensions_mut().insert(RequestId(id.clone()));

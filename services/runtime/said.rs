@@ -12,16 +12,16 @@ const BYTES_MAX: usize = 64 * 1024;
 
 /// The instructions.
 pub(super) fn system(said: &[Said<'_>]) -> String {
-    let texts = said.iter().filter_map(|said| match said {
+    let texts = said.iter().rev().filter_map(|said| match said {
         Said::System(text) => Some(text_part(text)),
         _ => None,
     });
-    bounded(texts.collect())
+    bounded(texts)
 }
 
 /// The conversation.
 pub(super) fn input(said: &[Said<'_>]) -> String {
-    bounded(said.iter().filter_map(message).collect())
+    bounded(said.iter().rev().filter_map(message))
 }
 
 /// The answer.
@@ -35,7 +35,7 @@ pub(super) fn output(answer: &Answer) -> String {
         "parts": parts(&answer.text, calls),
         "finish_reason": finish_reason(answer),
     });
-    bounded(vec![message])
+    bounded(std::iter::once(message))
 }
 
 /// The arguments of a tool call.
@@ -77,10 +77,10 @@ fn call(asked: &Asked) -> Value {
     json!({"type": "tool_call", "id": id, "name": name, "arguments": arguments})
 }
 
-/// The newest of these that fit.
-fn bounded(messages: Vec<Value>) -> String {
+/// The newest of these that fit; the newest come first. No more are made than that and one.
+fn bounded(messages: impl Iterator<Item = Value>) -> String {
     let mut left = BYTES_MAX;
-    let texts = messages.iter().rev().map(Value::to_string).take_while(|text| {
+    let texts = messages.map(|message| message.to_string()).take_while(|text| {
         let fits = text.len() <= left;
         left = left.saturating_sub(text.len() + 1);
         fits
@@ -106,5 +106,17 @@ mod tests {
         assert_eq!(kept.len(), 2);
         assert_eq!(kept[1]["parts"][0], json!({"type": "text", "content": "and now?"}));
         assert_eq!(value(&json!("y".repeat(BYTES_MAX))), format!("\"{} bytes\"", BYTES_MAX + 2));
+    }
+
+    #[test]
+    fn of_a_long_conversation_no_more_is_copied_than_is_kept_and_one() {
+        let mut made = 0;
+        let long = Value::from("x".repeat(BYTES_MAX / 2 - 2));
+        let messages = (0..1000).map(|_| {
+            made += 1;
+            long.clone()
+        });
+        assert!(bounded(messages).len() > BYTES_MAX / 2);
+        assert_eq!(made, 2);
     }
 }

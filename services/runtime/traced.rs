@@ -10,7 +10,8 @@ use url::Url;
 use super::model::{Answer, Failure, Question, Spoken, finish_reason};
 use super::record::{Asked, ToolError};
 use super::said;
-use crate::kernel::telemetry::{self, Meters, TRACE, context};
+use crate::kernel::telemetry::context::{self, NAME_BYTES_MAX};
+use crate::kernel::telemetry::{self, Meters, TRACE};
 
 /// The span of one try of a model call.
 pub(super) fn chat(question: &Question<'_>, to: &Spoken, captures: bool) -> Span {
@@ -18,7 +19,7 @@ pub(super) fn chat(question: &Question<'_>, to: &Spoken, captures: bool) -> Span
     let span = tracing::info_span!(
         target: TRACE,
         "chat",
-        otel.name = format_args!("chat {}", to.model),
+        otel.name = context::cut(&format!("chat {}", to.model), NAME_BYTES_MAX),
         otel.kind = "client",
         otel.status_code = field::Empty,
         "error.type" = field::Empty,
@@ -35,7 +36,7 @@ pub(super) fn chat(question: &Question<'_>, to: &Spoken, captures: bool) -> Span
         runplane.step = question.turn,
         runplane.tries = question.tries,
     );
-    if captures && !span.is_disabled() {
+    if captures && context::is_sent(&span) {
         context::set(&span, "gen_ai.system_instructions", said::system(&question.said));
         context::set(&span, "gen_ai.input.messages", said::input(&question.said));
     }
@@ -67,7 +68,7 @@ pub(super) fn chatted(
         span.record("gen_ai.usage.input_tokens", answer.input_tokens);
         span.record("gen_ai.usage.output_tokens", answer.output_tokens);
         context::set_list(span, "gen_ai.response.finish_reasons", finish_reason(answer));
-        if captures {
+        if captures && context::is_sent(span) {
             context::set(span, "gen_ai.output.messages", said::output(answer));
         }
     }
@@ -78,7 +79,7 @@ pub(super) fn tool(asked: &Asked, captures: bool) -> Span {
     let span = tracing::info_span!(
         target: TRACE,
         "execute_tool",
-        otel.name = format_args!("execute_tool {}", asked.name),
+        otel.name = context::cut(&format!("execute_tool {}", asked.name), NAME_BYTES_MAX),
         otel.kind = "internal",
         otel.status_code = field::Empty,
         "error.type" = field::Empty,
@@ -88,7 +89,7 @@ pub(super) fn tool(asked: &Asked, captures: bool) -> Span {
         "gen_ai.tool.type" = "extension",
         runplane.tries = field::Empty,
     );
-    if captures && !span.is_disabled() {
+    if captures && context::is_sent(&span) {
         let arguments = said::arguments(&asked.arguments);
         context::set(&span, "gen_ai.tool.call.arguments", arguments);
     }
@@ -107,7 +108,7 @@ pub(super) fn used(
     }
     span.record("runplane.tries", tries);
     fail(span, outcome.as_ref().err().map(|error| error.code.as_str()));
-    if let (Ok(result), true) = (outcome, captures) {
+    if let (Ok(result), true) = (outcome, captures && context::is_sent(span)) {
         context::set(span, "gen_ai.tool.call.result", said::value(result));
     }
 }

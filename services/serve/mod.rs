@@ -192,7 +192,7 @@ pub async fn run(
     let replaced = Replaced::new(&config, &plans, (&models, &authenticator));
     let services = services(&parts, models, forget(&authenticator, engine.bus()));
     let health = health(&store);
-    meters.observe(operate::gauges(&store, &engine, link.as_ref()));
+    let _observed = meters.observe(operate::gauges(&store, &engine, link.as_ref()));
     let operated = Operated::new(&config, &meters, &health).await?;
     let (reporter, grpc_health) = tonic_health::server::health_reporter();
     tell(&reporter, ServingStatus::Serving).await;

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::net::TcpSocket;
 use tokio::time::Instant;
 
 use crate::harness::collector::Collector;
 use crate::harness::process::Program;
 
-/// What the end of a server takes at most, with all that its collector makes it wait.
-const STOP: Duration = Duration::from_secs(4);
+/// What the end of a server takes at most on a busy machine, with all that its collector makes it
+/// wait. Less than an answer of the collector is waited for, which is ten seconds.
+const STOP: Duration = Duration::from_secs(8);
+/// What the calls take at most: a fraction of what they would if one in ten waited for an answer.
+const CALLS: Duration = Duration::from_secs(60);
 
 /// Calls a server whose spans and metrics go there, and stops it.
 async fn calls(config: &str) -> Program {
@@ -23,7 +27,7 @@ async fn calls(config: &str) -> Program {
     let agent_id = api.agent(&agent).await;
     let run_id = api.start(&agent_id, &json!("hello")).await;
     assert_eq!(api.settled(&run_id).await["status"], "completed");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < CALLS, "{:?}", begun.elapsed());
     let stopping = Instant::now();
     program.terminate();
     assert!(program.ended().await.success());
@@ -33,7 +37,10 @@ async fn calls(config: &str) -> Program {
     program
 }
 
-fn told(program: &Program, part: &str) -> usize {
+/// How many lines say so, once the log has come to its end.
+async fn told(program: &Program, part: &str) -> usize {
+    // The last that is said of spans, after all that is said of metrics.
+    program.logged.with("spans did not reach the collector", 1).await;
     program.logged.all().iter().filter(|line| line.contains(part)).count()
 }
 
@@ -43,26 +50,30 @@ async fn a_collector_that_hangs_delays_no_call_and_the_end_by_two_seconds_at_mos
         let collector = Collector::hanging().await;
         let program = calls(&collector.config(protocol)).await;
         assert!(collector.len() > 0, "it was sent something");
-        assert_eq!(told(&program, "could not be sent in time"), 2, "{}", program.logged);
+        let late = told(&program, "could not be sent in time").await;
+        assert_eq!(late, 2, "of spans and of metrics: {}", program.logged);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_is_away_is_told_of_once() {
-    // A port that was free a moment ago.
-    let url = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        format!("http://{}", listener.local_addr().expect("an address"))
-    };
+    // A port that is taken, and where nobody listens.
+    let taken = TcpSocket::new_v4().expect("a socket");
+    taken.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let url = format!("http://{}", taken.local_addr().expect("an address"));
     for protocol in ["grpc", "http"] {
         let config = format!(
             "[telemetry]\notlp_endpoint = {url:?}\notlp_protocol = {protocol:?}\n\
              metrics_seconds = 1\n"
         );
         let program = calls(&config).await;
-        assert!(told(&program, "the collector takes no spans") <= 1, "{}", program.logged);
-        assert_eq!(told(&program, "spans did not reach the collector"), 1, "{}", program.logged);
-        assert!(told(&program, "the collector takes no metrics") <= 1, "{}", program.logged);
+        for (part, most) in [
+            ("the collector takes no spans", 1),
+            ("spans did not reach the collector", 1),
+            ("the collector takes no metrics", 1),
+        ] {
+            assert!(told(&program, part).await <= most, "{part}: {}", program.logged);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod admin;
 mod away;
+mod calls;
 mod lines;
 mod metrics;
 mod names;

@@ -21,9 +21,12 @@ fn program(url: &str, role: &str, more: &str) -> Program {
     Program::on(url, &format!("{SHARED}{more}[server]\nrole = {role:?}\n"))
 }
 
-/// True when the attempt has ended, whose span comes after all below it.
+/// True when the call and the attempt have ended, whose spans come after all below them; they may
+/// be sent by two processes.
 fn is_whole(collector: &Collector) -> bool {
-    collector.spans().iter().any(|span| span.name.starts_with("invoke_agent"))
+    let spans = of_trace(collector);
+    let has = |is: fn(&Came) -> bool| spans.iter().any(is);
+    has(|span| span.name.starts_with("invoke_agent")) && has(|span| span.parent == CALLER)
 }
 
 fn of_trace(collector: &Collector) -> Vec<Came> {
@@ -103,6 +106,7 @@ async fn a_run_is_one_connected_tree_from_the_call_through_queue_and_worker_to_m
         .iter()
         .map(|asked| asked.headers["traceparent"].to_str().expect("text").to_owned())
         .collect();
+    assert!(provider.asked().iter().all(|asked| !asked.headers.contains_key("tracestate")));
     let expected = chats.iter().map(|chat| format!("00-{TRACE}-{}-01", chat.id)).collect();
     assert_eq!(asked, expected);
 }
@@ -205,4 +209,29 @@ async fn of_traces_that_begin_here_a_share_is_sent() {
     program.ended().await;
     let spans = collector.spans();
     assert!(!spans.is_empty() && spans.iter().all(|span| span.trace == TRACE), "{}", tree(&spans));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_is_not_trusted_decides_nothing_and_is_linked_to() {
+    for (traceparent, ratio, is_sent) in [(UNSAMPLED, "1.0", true), (SAMPLED, "0.0", false)] {
+        let collector = Collector::start().await;
+        let config = format!("traces_trust = false\ntraces_ratio = {ratio}\n");
+        let mut program = Program::new(&(collector.config("grpc") + &config));
+        let api = program.start().await;
+        let echo = json!({"name": "a", "model": "sim", "sim": {"turns": [{"text": "hi"}]}});
+        let agent_id = api.agent(&echo).await;
+        let run_id = run(&api, &agent_id, traceparent).await;
+        api.settled(&run_id).await;
+        // The end sends what is left.
+        program.terminate();
+        program.ended().await;
+        let spans = collector.spans();
+        assert_eq!(of_trace(&collector).len(), 0, "{}", tree(&spans));
+        assert_eq!(spans.is_empty(), !is_sent, "{}", tree(&spans));
+        if is_sent {
+            let call = one(&spans, "POST /v1/runs");
+            assert_eq!((&*call.parent, &call.links[..]), ("", &[CALLER.to_owned()][..]));
+            assert_eq!(one(&spans, "invoke_agent").parent, call.id);
+        }
+    }
 }

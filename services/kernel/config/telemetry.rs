@@ -30,6 +30,8 @@ pub struct TelemetryConfig {
     pub service_name: String,
     /// Share of the traces begun here that are sent.
     pub traces_ratio: f64,
+    /// True goes on from traces that callers have begun, and leaves the decision about them to them.
+    pub traces_trust: bool,
     /// Seconds between two pushes of metrics.
     pub metrics_seconds: u64,
     /// True sends prompts, inputs and outputs too.

@@ -25,6 +25,15 @@ pub fn continue_from(span: &Span, headers: &HeaderMap) {
     }
 }
 
+/// Links a new span, which begins a trace, to what a call says.
+pub fn link_from(span: &Span, headers: &HeaderMap) {
+    if !span.is_disabled()
+        && let Some(place) = place(headers)
+    {
+        span.add_link(place.span().span_context().clone());
+    }
+}
+
 /// Makes a new span the child of one whose place was kept.
 pub fn continue_kept(span: &Span, traceparent: &str) {
     if !span.is_disabled()

@@ -68,10 +68,12 @@ fn http<B: WithHttpConfig + WithExportConfig>(
     Ok(builder.with_protocol(Protocol::HttpBinary).with_endpoint(endpoint).with_timeout(PATIENCE))
 }
 
-/// A client of its own: what it sends is not traced. On a machine without any CA certificate it
+/// A client of its own: what it sends is not traced. Goes nowhere but where the operator says, for it
+/// carries the headers. On a machine without any CA certificate it
 /// refuses every HTTPS peer.
 fn client() -> Result<reqwest::Client, String> {
-    let builder = || reqwest::Client::builder().timeout(PATIENCE);
+    let builder =
+        || reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
     let built = builder().build().or_else(|_| builder().tls_certs_only([]).build());
     built.map_err(|error| format!("telemetry.otlp_endpoint: {error}"))
 }
@@ -134,5 +136,35 @@ impl Metrics {
 
         let Some(metrics) = meters.collect() else { return Ok(()) };
         self.exporter.export(&metrics).await.map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_collector_that_sends_its_caller_elsewhere_is_not_followed() {
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = format!(
+            "HTTP/1.1 307 Elsewhere\r\nLocation: {url}/elsewhere\r\nContent-Length: 0\r\n\r\n"
+        );
+        let answering = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _head = stream.read(&mut [0; 4096]).await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let client = client().unwrap();
+        tokio::select! {
+            got = client.post(&url).body("spans").send() => assert_eq!(got.unwrap().status(), 307),
+            () = answering => {}
+        }
     }
 }

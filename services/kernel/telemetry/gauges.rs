@@ -54,13 +54,17 @@ pub struct Gauges {
     pub queue: Ask,
 }
 
-/// The queue as it was last told.
+/// The queue as it was last told, and whom to ask.
 #[derive(Default)]
 pub(super) struct Known {
+    figures: Mutex<Vec<Arc<Slot>>>,
     ask: Mutex<Option<Arc<Ask>>>,
     asked: Mutex<Option<Instant>>,
     queue: Arc<Mutex<Option<Queue>>>,
 }
+
+/// A figure, until it is forgotten.
+type Slot = Mutex<Option<Figure>>;
 
 impl Known {
     /// Registers the figures.
@@ -73,7 +77,9 @@ impl Known {
             (&table::REDIS_UP, redis_up),
             (&table::WORKERS, workers),
         ] {
-            observe(meter, row, figure);
+            let slot = Arc::new(Mutex::new(Some(figure)));
+            lock(&self.figures).push(Arc::clone(&slot));
+            observe(meter, row, Box::new(move || lock(&slot).as_ref().and_then(|ask| ask())));
         }
         *lock(&self.ask) = Some(Arc::new(queue));
         let known = Arc::clone(&self.queue);
@@ -103,6 +109,16 @@ impl Known {
                 }
             })
             .build();
+    }
+
+    /// Asks nobody any more. Those that are asked hold the meters, and the meters hold them: without
+    /// this neither would ever be let go.
+    pub(super) fn forget(&self) {
+        let figures = std::mem::take(&mut *lock(&self.figures));
+        let forgotten: Vec<_> = figures.iter().map(|slot| lock(slot).take()).collect();
+        let ask = lock(&self.ask).take();
+        *lock(&self.queue) = None;
+        drop((forgotten, ask));
     }
 
     /// Asks the database, unless it was asked just now.
@@ -161,4 +177,70 @@ pub(super) fn level(level: &Arc<AtomicI64>) -> Figure {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+    use std::sync::atomic::AtomicBool;
+
+    use super::super::Meters;
+    use super::*;
+    use crate::kernel::config::Config;
+
+    /// Meters of figures that hold what is returned; the queue is told until `hangs`.
+    fn meters(hangs: &Arc<AtomicBool>) -> (Meters, Gauges, Weak<()>) {
+        let config = Config::with("[admin]\nlisten = '127.0.0.1:0'\n").unwrap();
+        let held = Arc::new(());
+        let weak = Arc::downgrade(&held);
+        let figure = |value| {
+            let held = Arc::clone(&held);
+            Box::new(move || Some(value * u64::try_from(Arc::strong_count(&held)).ok()?)) as Figure
+        };
+        let hangs = Arc::clone(hangs);
+        let gauges = Gauges {
+            runs_active: figure(1),
+            runs_slots: figure(1),
+            followers: figure(1),
+            redis_up: figure(1),
+            workers: figure(1),
+            queue: Box::new(move || {
+                let (hangs, held) = (hangs.load(Ordering::Relaxed), Arc::clone(&held));
+                Box::pin(async move {
+                    if hangs {
+                        std::future::pending::<()>().await;
+                    }
+                    drop(held);
+                    Some(Queue { ready: 3, ..Queue::default() })
+                })
+            }),
+        };
+        (Meters::new(&config), gauges, weak)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_does_not_answer_keeps_nobody_from_the_other_figures() {
+        let hangs = Arc::new(AtomicBool::new(false));
+        let (meters, gauges, _) = meters(&hangs);
+        let _observed = meters.observe(gauges);
+        assert!(meters.page().await.contains("runplane_queue_depth{state=\"ready\"} 3"));
+        hangs.store(true, Ordering::Relaxed);
+        tokio::time::advance(ASK_EVERY).await;
+        let begun = Instant::now();
+        let page = meters.page().await;
+        assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
+        assert!(page.contains("runplane_runs_active "), "{page}");
+        assert!(!page.contains("runplane_queue_depth{"), "what is not known is not told: {page}");
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_is_let_go_when_the_server_ends() {
+        let (meters, gauges, held) = meters(&Arc::default());
+        let observed = meters.observe(gauges);
+        assert!(meters.page().await.contains("runplane_runs_slots "));
+        drop(observed);
+        assert!(held.upgrade().is_none(), "nothing holds it");
+        let page = meters.page().await;
+        assert!(!page.contains("runplane_runs_slots ") && !page.contains("queue_depth{"), "{page}");
+    }
 }

@@ -4,20 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider};
-use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
-use opentelemetry_sdk::metrics::{
-    InstrumentKind, ManualReader, Pipeline, SdkMeterProvider, Temporality,
-};
 
 use super::gauges::{self, Gauges, Known};
+use super::models::Models;
+use super::reader::Pull;
 use super::table::{self, Row};
 use super::{page, resource};
 use crate::kernel::config::Config;
@@ -78,7 +77,9 @@ struct Instruments {
     /// Lives as long as its instruments are to be read.
     _provider: SdkMeterProvider,
     meter: Meter,
+    trusts: bool,
     known: Known,
+    models: Models,
     active: Arc<AtomicI64>,
     decisions: Pairs,
     lookups: Pairs,
@@ -101,6 +102,10 @@ struct Pairs(BTreeMap<&'static str, [Arc<AtomicU64>; 2]>);
 /// A call whose answer has not begun; it has when this is dropped.
 pub struct Active(Option<Arc<AtomicI64>>);
 
+/// Figures that are asked for, as long as this lives.
+#[must_use]
+pub struct Observed(Meters);
+
 impl Meters {
     /// The instruments of a server, when somebody reads them.
     #[must_use]
@@ -113,6 +118,13 @@ impl Meters {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// True when a call goes on with its caller's trace: no measure, but the calls' accounts have all
+    /// else from here.
+    #[must_use]
+    pub fn trusts_callers(&self) -> bool {
+        self.0.as_ref().is_none_or(|on| on.trusts)
     }
 
     /// A call has come.
@@ -188,7 +200,7 @@ impl Meters {
         let mut labels = vec![
             KeyValue::new("gen_ai.operation.name", "chat"),
             KeyValue::new("gen_ai.provider.name", asked.provider.to_owned()),
-            KeyValue::new("gen_ai.request.model", asked.model.to_owned()),
+            KeyValue::new("gen_ai.request.model", on.models.named(asked.model)),
         ];
         for (kind, count) in asked.tokens.iter().flat_map(|(i, o)| [("input", *i), ("output", *o)])
         {
@@ -221,11 +233,12 @@ impl Meters {
         }
     }
 
-    /// From now on these are asked whenever the metrics are read.
-    pub fn observe(&self, gauges: Gauges) {
+    /// Until that is dropped these are asked whenever the metrics are read.
+    pub fn observe(&self, gauges: Gauges) -> Observed {
         if let Some(on) = &self.0 {
             on.known.observe(&on.meter, gauges);
         }
+        Observed(self.clone())
     }
 
     /// The page, as Prometheus reads it.
@@ -256,6 +269,14 @@ impl fmt::Debug for Meters {
     }
 }
 
+impl Drop for Observed {
+    fn drop(&mut self) {
+        if let Some(on) = &self.0.0 {
+            on.known.forget();
+        }
+    }
+}
+
 impl Drop for Active {
     fn drop(&mut self) {
         if let Some(active) = &self.0 {
@@ -266,7 +287,7 @@ impl Drop for Active {
 
 impl Instruments {
     fn new(config: &Config) -> Self {
-        let reader = Pull(Arc::new(ManualReader::builder().build()));
+        let reader = Pull::default();
         let builder = SdkMeterProvider::builder().with_resource(resource(&config.telemetry));
         let provider = builder.with_reader(reader.clone()).build();
         let meter = provider.meter("runplane");
@@ -275,7 +296,9 @@ impl Instruments {
         build(&meter);
         let seconds = |row| histogram(&meter, row, SECONDS);
         Self {
+            trusts: config.telemetry.traces_trust,
             known: Known::default(),
+            models: Models::default(),
             active,
             decisions: Pairs::new(
                 &meter,
@@ -356,30 +379,4 @@ fn build(meter: &Meter) {
             observer.observe(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
         })
         .build();
-}
-
-/// A reader that the provider and we have together.
-#[derive(Debug, Clone)]
-struct Pull(Arc<ManualReader>);
-
-impl MetricReader for Pull {
-    fn register_pipeline(&self, pipeline: Weak<Pipeline>) {
-        self.0.register_pipeline(pipeline);
-    }
-
-    fn collect(&self, metrics: &mut ResourceMetrics) -> OTelSdkResult {
-        self.0.collect(metrics)
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.0.force_flush()
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.shutdown_with_timeout(timeout)
-    }
-
-    fn temporality(&self, kind: InstrumentKind) -> Temporality {
-        self.0.temporality(kind)
-    }
 }

@@ -8,7 +8,9 @@ mod exporter;
 mod gauges;
 mod logs;
 mod meters;
+mod models;
 mod page;
+mod reader;
 mod shipper;
 pub mod table;
 mod traces;
@@ -26,16 +28,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use exporter::Metrics;
 pub use gauges::{Ask, Figure, Gauges, Queue};
-pub use meters::{Active, Asked, Meters};
+pub use meters::{Active, Asked, Meters, Observed};
 
 use super::config::{Config, TelemetryConfig};
 
 /// Target of the spans that are traced, and of nothing else. They do not show in the log, and the
 /// log's filter says nothing of them: without a collector they cost next to nothing.
 pub const TRACE: &str = "runplane::trace";
-
-/// How long the last spans may take when the process ends.
-const FINISH: Duration = Duration::from_secs(1);
 
 /// The log and the traces of this process. Ended by [`Telemetry::finish`].
 pub struct Telemetry {
@@ -75,12 +74,9 @@ impl Telemetry {
 
     /// Sends the spans that are left, within a second; what has not been sent by then is lost.
     pub async fn finish(self) {
-        let Some(Traces { provider, tasks, stop }) = self.traces else { return };
+        let Some(Traces { provider, mut tasks, stop }) = self.traces else { return };
         stop.cancel();
-        // One that is late ends with the set.
-        if tokio::time::timeout(FINISH, tasks.join_all()).await.is_err() {
-            tracing::warn!("the last spans could not be sent in time");
-        }
+        while tasks.join_next().await.is_some() {}
         // Nothing is left for it to do but to let go.
         let _done = provider.shutdown_with_timeout(Duration::ZERO);
     }

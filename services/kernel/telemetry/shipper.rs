@@ -25,6 +25,8 @@ const BATCH_BYTES: usize = 2 << 20;
 const SPAN_BYTES: usize = 512;
 /// How long a span waits for others to be sent with.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long the last spans may take when the process ends.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Where spans go when they end.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(super) struct Shipper<E> {
     exporter: E,
     spans: Receiver<SpanData>,
     counts: Arc<Counts>,
+    /// How many spans are on their way.
+    sending: u64,
     /// The last batch could not be sent.
     failing: bool,
 }
@@ -62,7 +66,7 @@ pub(super) fn pair<E: SpanExporter>(exporter: E) -> (Queue, Shipper<E>) {
     let (sender, spans) = mpsc::channel(QUEUE_SPANS);
     let counts = Arc::<Counts>::default();
     let queue = Queue { spans: sender, counts: Arc::clone(&counts) };
-    (queue, Shipper { exporter, spans, counts, failing: false })
+    (queue, Shipper { exporter, spans, counts, sending: 0, failing: false })
 }
 
 impl SpanProcessor for Queue {
@@ -90,15 +94,40 @@ impl SpanProcessor for Queue {
 }
 
 impl<E: SpanExporter> Shipper<E> {
-    /// Sends until `stop`, and then what is left.
+    /// Sends until `stop`, and then what is left, within a second; what has not been sent by then is
+    /// lost.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        while let Some(batch) = self.next(&stop).await {
-            self.send(batch).await;
+        let late = async {
+            stop.cancelled().await;
+            sleep(LAST).await;
+        };
+        tokio::select! {
+            () = self.ship(&stop) => {}
+            () = late => {
+                tracing::warn!("the last spans could not be sent in time");
+                self.give_up();
+            }
         }
         let lost = self.counts.lost.load(Ordering::Relaxed);
         if lost > 0 {
             tracing::warn!(lost, "spans did not reach the collector");
         }
+    }
+
+    async fn ship(&mut self, stop: &CancellationToken) {
+        while let Some(batch) = self.next(stop).await {
+            self.send(batch).await;
+        }
+    }
+
+    /// Counts what is left as lost.
+    fn give_up(&mut self) {
+        self.spans.close();
+        let mut left = self.sending;
+        while self.spans.try_recv().is_ok() {
+            left += 1;
+        }
+        self.counts.lost.fetch_add(left, Ordering::Relaxed);
     }
 
     /// What is to be sent; `None` when there will be nothing any more.
@@ -129,11 +158,13 @@ impl<E: SpanExporter> Shipper<E> {
 
     async fn send(&mut self, Batch { spans, bytes }: Batch) {
         let count = u64::try_from(spans.len()).unwrap_or(u64::MAX);
+        self.sending = count;
         let failure = match timeout(PATIENCE, self.exporter.export(spans)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(_late) => Some("no answer in time".to_owned()),
         };
+        self.sending = 0;
         self.counts.bytes.fetch_sub(bytes, Ordering::Relaxed);
         let failed = failure.is_some();
         let lost = self.counts.lost.fetch_add(if failed { count } else { 0 }, Ordering::Relaxed);
@@ -215,5 +246,36 @@ mod tests {
         assert_eq!(lost, 69, "31 and a little are 32 MiB");
         assert_eq!((sizes[0], sizes.iter().sum::<usize>()), (2, 31), "{sizes:?}");
         assert_eq!(sent(3, 1).await, (0, vec![3]));
+    }
+
+    /// Takes what it is sent, and never answers.
+    #[derive(Debug)]
+    struct Hanging;
+
+    impl SpanExporter for Hanging {
+        async fn export(&self, _batch: Vec<SpanData>) -> OTelSdkResult {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_a_collector_that_hangs_is_given_a_second_and_what_it_has_not_taken_is_counted()
+     {
+        let (queue, shipper) = pair(Hanging);
+        let counts = Arc::clone(&shipper.counts);
+        let provider = SdkTracerProvider::builder().with_span_processor(queue).build();
+        let tracer = provider.tracer("test");
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(shipper.run(stop.clone()));
+        let begin = |count| (0..count).for_each(|_| drop(tracer.start("a span")));
+        begin(BATCH_SPANS);
+        // The batch is on its way, and these wait behind it.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        begin(7);
+        stop.cancel();
+        let begun = tokio::time::Instant::now();
+        running.await.unwrap();
+        assert_eq!(begun.elapsed().as_millis(), LAST.as_millis());
+        assert_eq!(counts.lost.load(Ordering::Relaxed), u64::try_from(BATCH_SPANS + 7).unwrap());
     }
 }

@@ -20,7 +20,8 @@ use runplane::gateway::rest::{Transcoder, TranscoderOptions};
 use runplane::gateway::{Dialect, port, stack};
 use runplane::kernel::caller::Grant;
 use runplane::kernel::config::{Config, Plans};
-use runplane::kernel::{Clock, Environment, telemetry};
+use runplane::kernel::telemetry::{self, Meters};
+use runplane::kernel::{Clock, Environment};
 use runplane::keys::pepper;
 use runplane::proto::DESCRIPTOR_SET;
 use runplane::proto::rest::{Services, method};
@@ -191,10 +192,10 @@ async fn full(listener: TcpListener, folder: &Path) -> Outcome<()> {
 
 /// Builds the product, and says a key.
 async fn product(listener: &TcpListener, url: &str) -> Outcome<Server> {
-    let quiet = "[log]\nfilter = \"info,sea_orm_migration=warn\"\n";
+    let quiet = "[log]\nfilter = \"info,sea_orm_migration=warn,runplane::call=warn\"\n";
     let pepper = "[auth]\npepper = \"of no worth\"\n";
     let config = Config::with(&format!("[store]\nurl = {url:?}\n{quiet}{pepper}"))?;
-    telemetry::init(&config.log)?;
+    let _telemetry = telemetry::init(&config)?;
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let server = Server::build(config).await?;
     let key = server.key(Environment::Live, "bench", &[Grant::ADMIN]).await?;
@@ -223,9 +224,9 @@ async fn gateway(kind: Kind, listener: TcpListener, folder: &Path) -> Outcome<()
     let inner = Dispatch::new(routes, rest, health);
     let (gate, _redis) = gate(kind, &config, &clock).await?;
     let auth = AuthLayer { authenticator, required, gate };
-    let stack = stack::stack(&config.server, clock, auth, inner);
+    let stack = stack::stack(&config.server, (clock, Meters::default()), auth, inner);
     tokio::select! {
-        () = port::serve(listener, stack, ended(), LIMITS, None) => {}
+        () = port::serve(listener, stack, port::Stop::at(ended()), LIMITS, None) => {}
         () = recorder.run() => {}
     }
     Ok(())
@@ -253,8 +254,8 @@ fn plans(config: &Config) -> Outcome<Plans> {
 }
 
 /// `commits`: how many there were. `write JOBS CLIENTS`: writes that many rows, a job each, and
-/// tells how many commits it took. `commit TIMES`: microseconds of such a job whose commit nobody
-/// shares, the median. `fill FROM TO`: adds runs that have ended. `transactions`: how
+/// tells how many commits it took. `commit TIMES`: microseconds of a job that shares its commit
+/// with nobody, the median. `fill FROM TO`: adds runs that have ended. `transactions`: how
 /// many Postgres counts in all.
 async fn answer(store: &Store, question: &str) -> Outcome<()> {
     let words: Vec<&str> = question.split(' ').collect();

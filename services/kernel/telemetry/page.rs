@@ -59,9 +59,8 @@ impl Page {
                     for (bound, count) in bounds.zip(point.bucket_counts()) {
                         below += count;
                         let bound = bound.map_or_else(|| "+Inf".to_owned(), |b| b.to_string());
-                        let labels: Vec<KeyValue> = point.attributes().cloned().collect();
                         let le = KeyValue::new("le", bound);
-                        self.line(text, "_bucket", labels.iter().chain([&le]), below);
+                        self.line(text, "_bucket", point.attributes().chain([&le]), below);
                     }
                     self.line(text, "_sum", point.attributes(), number(point.sum()));
                     self.line(text, "_count", point.attributes(), point.count());
@@ -85,6 +84,9 @@ impl Page {
         value: impl Display,
     ) {
         put(text, format_args!("{}{suffix}", self.name));
+        // The SDK has them in any order, which would differ from page to page.
+        let mut labels: Vec<&KeyValue> = labels.collect();
+        labels.sort_by_key(|label| (label.key.as_str() == "le", label.key.as_str()));
         let mut open = '{';
         for label in labels {
             let name = label.key.as_str().replace('.', "_");

@@ -58,6 +58,7 @@ impl Engine {
             unknown: HashMap::new(),
         };
         worker.register(self.store().is_exclusive()).await?;
+        self.takes(true);
         worker.work().await;
         worker.drain().await
     }

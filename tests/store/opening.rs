@@ -70,11 +70,13 @@ async fn a_server_that_does_not_answer_is_told_as_unavailable() {
 }
 
 on_both! {
-    async fn a_schema_of_a_newer_version_is_refused(db: Database) {
+    async fn a_schema_that_needs_a_newer_version_is_refused(db: Database) {
         let change = "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_wings', 0)";
+        let needs = "UPDATE schema_needs SET change = 'm9999_wings'";
         db.store
             .tx("pretend", move |tx| Box::pin(async move {
                 tx.execute_unprepared(change).await?;
+                tx.execute_unprepared(needs).await?;
                 Ok(())
             }))
             .await

@@ -150,6 +150,7 @@ impl Program {
     }
 
     /// What it will log from its next start on, to be read while it starts.
+    #[cfg(feature = "faults")]
     pub fn logged_from_the_start(&mut self) -> Lines {
         let lines = Lines::default();
         self.watched = Some(lines.clone());

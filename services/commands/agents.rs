@@ -7,11 +7,11 @@ use prost_types::FieldMask;
 use super::exit::Outcome;
 use super::input;
 use super::ordered::Ordered;
-use super::output::{self, Form};
+use super::output;
 use super::pages::Pages;
 use super::remote::{Remote, RemoteArgs, fresh};
 use super::runs::{self, Input};
-use super::table::{self, Table};
+use super::table;
 use crate::proto::codec::mask_paths;
 use crate::proto::runplane::v1 as pb;
 use pb::agents_service_client::AgentsServiceClient as Client;
@@ -130,27 +130,14 @@ async fn list(
 ) -> Outcome<()> {
     let metadata: Vec<_> = metadata.iter().map(|(name, v)| format!("{name}:{v}")).collect();
     let request = pb::ListAgentsRequest { metadata, published, ..Default::default() };
-    let mut table = Table::new(["ID", "NAME", "MODEL", "VERSION", "PUBLISHED", "UPDATED"]);
-    let take = |agents: Vec<pb::Agent>| {
-        for agent in agents {
-            if remote.form == Form::Json {
-                output::json(&agent)?;
-                continue;
-            }
-            table.row([
-                agent.id,
-                agent.name,
-                agent.model,
-                agent.version.to_string(),
-                agent.published.to_string(),
-                table::at(agent.updated_at),
-            ]);
-        }
-        Ok(())
-    };
     let fetch = |limit, cursor| page(remote, request.clone(), limit, cursor);
-    pages.walk(fetch, take).await?;
-    if remote.form == Form::Text { table.print() } else { Ok(()) }
+    let row = |agent: pb::Agent| {
+        let (version, published) = (agent.version.to_string(), agent.published.to_string());
+        let updated = table::at(agent.updated_at);
+        Ok([agent.id, agent.name, agent.model, version, published, updated])
+    };
+    let headings = ["ID", "NAME", "MODEL", "VERSION", "PUBLISHED", "UPDATED"];
+    pages.show(remote.form, headings, fetch, row).await
 }
 
 /// A page of agents, and where the next begins.
@@ -239,19 +226,6 @@ pub(super) async fn set(remote: &Remote, id: &str, published: bool) -> Outcome<p
 }
 
 async fn versions(remote: &Remote, id: String, pages: Pages) -> Outcome<()> {
-    let mut table = Table::new(["VERSION", "NAME", "MODEL", "CREATED"]);
-    let take = |versions: Vec<pb::AgentVersion>| {
-        for version in versions {
-            if remote.form == Form::Json {
-                output::json(&version)?;
-                continue;
-            }
-            let agent = version.agent.unwrap_or_default();
-            let number = version.version.to_string();
-            table.row([number, agent.name, agent.model, table::at(version.created_at)]);
-        }
-        Ok(())
-    };
     let fetch = |limit, cursor| {
         let agent_id = id.clone();
         async move {
@@ -263,8 +237,12 @@ async fn versions(remote: &Remote, id: String, pages: Pages) -> Outcome<()> {
             Ok((page.data, page.next_cursor))
         }
     };
-    pages.walk(fetch, take).await?;
-    if remote.form == Form::Text { table.print() } else { Ok(()) }
+    let row = |version: pb::AgentVersion| {
+        let agent = version.agent.unwrap_or_default();
+        let number = version.version.to_string();
+        Ok([number, agent.name, agent.model, table::at(version.created_at)])
+    };
+    pages.show(remote.form, ["VERSION", "NAME", "MODEL", "CREATED"], fetch, row).await
 }
 
 async fn invoke(remote: &Remote, id: String, input: Input) -> Outcome<()> {

@@ -5,7 +5,9 @@ use std::future::Future;
 use clap::Args;
 
 use super::exit::Outcome;
-use super::output;
+use super::output::{self, Form};
+use super::table::Table;
+use crate::proto::codec::Json;
 
 /// Most items of one page.
 const PAGE: i32 = 100;
@@ -56,6 +58,32 @@ impl Pages {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Shows what is fetched: each item as a row of one table, or as a line of JSON.
+    pub(super) async fn show<T: Json, const N: usize, F, Fut>(
+        &self,
+        form: Form,
+        headings: [&str; N],
+        fetch: F,
+        row: impl Fn(T) -> Outcome<[String; N]>,
+    ) -> Outcome<()>
+    where
+        F: Fn(i32, String) -> Fut,
+        Fut: Future<Output = Outcome<(Vec<T>, Option<String>)>>,
+    {
+        let mut table = Table::new(headings);
+        let take = |items: Vec<T>| {
+            for item in items {
+                match form {
+                    Form::Json => output::json(&item)?,
+                    Form::Text => table.row(row(item)?),
+                }
+            }
+            Ok(())
+        };
+        self.walk(fetch, take).await?;
+        if form == Form::Text { table.print() } else { Ok(()) }
     }
 
     /// All items of the pages.

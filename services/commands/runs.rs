@@ -12,7 +12,7 @@ use super::ordered::Ordered;
 use super::output::{self, Form};
 use super::pages::Pages;
 use super::remote::{ANSWER_BYTES_MAX, Remote, RemoteArgs, fresh};
-use super::table::{self, Table};
+use super::table;
 use super::{follow, input};
 use crate::kernel::json;
 use crate::proto::codec::JsonEnum;
@@ -200,25 +200,6 @@ fn word<E: JsonEnum>(text: &str) -> Result<E, &'static str> {
 }
 
 async fn list(remote: &Remote, pages: Pages, request: pb::ListRunsRequest) -> Outcome<()> {
-    let mut table = Table::new(["ID", "STATUS", "AGENT", "TOKENS", "SECONDS", "CREATED"]);
-    let take = |runs: Vec<pb::Run>| {
-        for run in runs {
-            if remote.form == Form::Json {
-                output::json(&run)?;
-                continue;
-            }
-            let (status, seconds) = (run.status().name(), f64::from(run.latency_ms) / 1000.0);
-            table.row([
-                run.id.clone(),
-                status.to_owned(),
-                run.agent_id.clone(),
-                run.tokens_used.to_string(),
-                format!("{seconds:.1}"),
-                table::at(run.created_at),
-            ]);
-        }
-        Ok(())
-    };
     let fetch = |limit, cursor| {
         let request = pb::ListRunsRequest { limit: Some(limit), cursor, ..request.clone() };
         async move {
@@ -227,8 +208,13 @@ async fn list(remote: &Remote, pages: Pages, request: pb::ListRunsRequest) -> Ou
             Ok((page.data, page.next_cursor))
         }
     };
-    pages.walk(fetch, take).await?;
-    if remote.form == Form::Text { table.print() } else { Ok(()) }
+    let row = |run: pb::Run| {
+        let (status, seconds) = (run.status().name(), f64::from(run.latency_ms) / 1000.0);
+        let (tokens, seconds) = (run.tokens_used.to_string(), format!("{seconds:.1}"));
+        Ok([run.id, status.to_owned(), run.agent_id, tokens, seconds, table::at(run.created_at)])
+    };
+    let headings = ["ID", "STATUS", "AGENT", "TOKENS", "SECONDS", "CREATED"];
+    pages.show(remote.form, headings, fetch, row).await
 }
 
 async fn get(remote: &Remote, id: String, wait: i32) -> Outcome<()> {
@@ -261,20 +247,6 @@ fn told(form: Form, run: &pb::Run) -> Outcome<()> {
 }
 
 async fn events(remote: &Remote, id: String, pages: Pages) -> Outcome<()> {
-    let mut table = Table::new(["ID", "TYPE", "AT", "DATA"]);
-    let take = |events: Vec<pb::RunEvent>| {
-        for event in events {
-            if remote.form == Form::Json {
-                output::json(&event)?;
-                continue;
-            }
-            let rest = Ordered::of(&event)?.without(&["id", "type", "created_at"]);
-            let data = rest.get(&event.r#type.replace('.', "_")).map(Ordered::json);
-            let data = data.unwrap_or_default();
-            table.row([event.id, event.r#type, table::at(event.created_at), data]);
-        }
-        Ok(())
-    };
     let fetch = |limit, after| {
         let run_id = id.clone();
         async move {
@@ -284,8 +256,13 @@ async fn events(remote: &Remote, id: String, pages: Pages) -> Outcome<()> {
             Ok((page.data, page.next_cursor))
         }
     };
-    pages.walk(fetch, take).await?;
-    if remote.form == Form::Text { table.print() } else { Ok(()) }
+    let row = |event: pb::RunEvent| {
+        let rest = Ordered::of(&event)?.without(&["id", "type", "created_at"]);
+        let data = rest.get(&event.r#type.replace('.', "_")).map(Ordered::json);
+        let data = data.unwrap_or_default();
+        Ok([event.id, event.r#type, table::at(event.created_at), data])
+    };
+    pages.show(remote.form, ["ID", "TYPE", "AT", "DATA"], fetch, row).await
 }
 
 async fn submit(

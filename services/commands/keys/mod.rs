@@ -10,7 +10,7 @@ use super::exit::Outcome;
 use super::output::{self, Form};
 use super::pages::Pages;
 use super::remote::{Remote, RemoteArgs};
-use super::table::{self, Table};
+use super::table;
 use crate::proto::runplane::v1 as pb;
 use pb::auth_service_client::AuthServiceClient;
 use pb::keys_service_client::KeysServiceClient;
@@ -131,26 +131,12 @@ pub(super) async fn page(
 }
 
 async fn list(remote: &Remote, pages: Pages) -> Outcome<()> {
-    let mut table = Table::new(["ID", "NAME", "PREFIX", "SCOPES", "LAST USED", "ENDS", "REVOKED"]);
-    let take = |keys: Vec<pb::Key>| {
-        for key in keys {
-            if remote.form == Form::Json {
-                output::json(&key)?;
-                continue;
-            }
-            table.row([
-                key.id,
-                key.name,
-                key.prefix,
-                key.scopes.join(" "),
-                table::at(key.last_used_at),
-                table::at(key.expires_at),
-                table::at(key.revoked_at),
-            ]);
-        }
-        Ok(())
-    };
     let fetch = |limit, cursor| page(remote, pb::Order::Desc, limit, cursor);
-    pages.walk(fetch, take).await?;
-    if remote.form == Form::Text { table.print() } else { Ok(()) }
+    let row = |key: pb::Key| {
+        let [used, ends, revoked] =
+            [key.last_used_at, key.expires_at, key.revoked_at].map(table::at);
+        Ok([key.id, key.name, key.prefix, key.scopes.join(" "), used, ends, revoked])
+    };
+    let headings = ["ID", "NAME", "PREFIX", "SCOPES", "LAST USED", "ENDS", "REVOKED"];
+    pages.show(remote.form, headings, fetch, row).await
 }

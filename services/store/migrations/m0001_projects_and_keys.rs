@@ -1,20 +1,7 @@
 //! Projects and the keys that open them.
 
-use sea_orm::{DbErr, DeriveMigrationName};
-use sea_orm_migration::{MigrationTrait, SchemaManager, async_trait};
-
 /// The change.
-#[derive(Debug, DeriveMigrationName)]
-pub(super) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::define(manager, STATEMENTS).await
-    }
-}
-
-const STATEMENTS: &[&str] = &[
+pub(super) const STATEMENTS: &[&str] = &[
     "CREATE TABLE projects (
         id {uuid} NOT NULL PRIMARY KEY,
         name TEXT NOT NULL,

@@ -1,20 +1,7 @@
 //! Agents, their immutable versions, and the labels that lists filter by.
 
-use sea_orm::{DbErr, DeriveMigrationName};
-use sea_orm_migration::{MigrationTrait, SchemaManager, async_trait};
-
 /// The change.
-#[derive(Debug, DeriveMigrationName)]
-pub(super) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::define(manager, STATEMENTS).await
-    }
-}
-
-const STATEMENTS: &[&str] = &[
+pub(super) const STATEMENTS: &[&str] = &[
     "CREATE TABLE agents (
         id {uuid} NOT NULL PRIMARY KEY,
         project_id {uuid} NOT NULL,

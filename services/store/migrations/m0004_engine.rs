@@ -1,20 +1,7 @@
 //! What the engine stands on: workers, lanes, the queue, the journal, the event log, the inbox.
 
-use sea_orm::{DbErr, DeriveMigrationName};
-use sea_orm_migration::{MigrationTrait, SchemaManager, async_trait};
-
 /// The change.
-#[derive(Debug, DeriveMigrationName)]
-pub(super) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::define(manager, STATEMENTS).await
-    }
-}
-
-const STATEMENTS: &[&str] = &[
+pub(super) const STATEMENTS: &[&str] = &[
     "CREATE TABLE workers (
         id {uuid} NOT NULL PRIMARY KEY,
         beat BIGINT NOT NULL DEFAULT 0,

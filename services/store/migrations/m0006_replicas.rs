@@ -1,20 +1,7 @@
 //! Many replicas: runs in conversations, versions of what is shown of a run, and their end.
 
-use sea_orm::{DbErr, DeriveMigrationName};
-use sea_orm_migration::{MigrationTrait, SchemaManager, async_trait};
-
 /// The change.
-#[derive(Debug, DeriveMigrationName)]
-pub(super) struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::define(manager, STATEMENTS).await
-    }
-}
-
-const STATEMENTS: &[&str] = &[
+pub(super) const STATEMENTS: &[&str] = &[
     // Grows with every change of the row, so that of two pictures of a run the newer one is known.
     "ALTER TABLE runs ADD COLUMN revision BIGINT NOT NULL DEFAULT 0",
     // Runs of one conversation go one after the other. state 3: behind another run of its session.

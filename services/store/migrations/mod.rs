@@ -15,9 +15,35 @@ mod m0008_upgrades;
 mod newer;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
-use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager};
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager, async_trait};
 
 use crate::kernel::{Error, Reason, Result};
+
+/// A change that is all statements, as most are.
+struct Change {
+    name: &'static str,
+    statements: &'static [&'static str],
+}
+
+/// The change of a file, which is called as the file is.
+macro_rules! change {
+    ($file:ident) => {
+        Box::new(Change { name: stringify!($file), statements: $file::STATEMENTS })
+    };
+}
+
+impl MigrationName for Change {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Change {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        define(manager, self.statements).await
+    }
+}
 
 /// Every change, oldest first.
 #[derive(Debug)]
@@ -27,14 +53,14 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         #[cfg_attr(not(feature = "faults"), expect(unused_mut, reason = "tests add one"))]
         let mut all: Vec<Box<dyn MigrationTrait>> = vec![
-            Box::new(m0001_projects_and_keys::Migration),
-            Box::new(m0002_agents::Migration),
-            Box::new(m0003_runs::Migration),
-            Box::new(m0004_engine::Migration),
+            change!(m0001_projects_and_keys),
+            change!(m0002_agents),
+            change!(m0003_runs),
+            change!(m0004_engine),
             Box::new(m0005_tenancy::Migration),
-            Box::new(m0006_replicas::Migration),
-            Box::new(m0007_traces::Migration),
-            Box::new(m0008_upgrades::Migration),
+            change!(m0006_replicas),
+            change!(m0007_traces),
+            change!(m0008_upgrades),
         ];
         #[cfg(feature = "faults")]
         if newer::is_there() {
